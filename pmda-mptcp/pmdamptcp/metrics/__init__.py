@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a metric is: one record with everything PCP needs to know about it.
+
+Each module here holds the table of one group.  A metric is written once, in
+its table; the name space, the fetch, the help texts, the golden listing in
+tests/ and the documentation are all made from it.
+
+The item number of a metric (the low ten bits of its PMID, which archives
+keep) is its place in its table: new metrics go at the end of a table.
+"""
+
+from typing import Any, Callable, NamedTuple
+
+# Types, semantics and units by PCP's own numbers, so that the tables need no
+# PCP import and can be read and tested anywhere (pmda.h, pmapi.h).
+I32, U32, I64, U64, FLOAT, DOUBLE, STRING = range(7)
+COUNTER, INSTANT, DISCRETE = 1, 3, 4
+
+
+class Units(NamedTuple):
+    """Dimensions and scales in the order of pmUnits: space, time, count."""
+
+    dim_space: int = 0
+    dim_time: int = 0
+    dim_count: int = 0
+    scale_space: int = 0
+    scale_time: int = 0
+    scale_count: int = 0
+
+
+NONE = Units()
+COUNT = Units(dim_count=1)
+BYTE = Units(dim_space=1)
+USEC = Units(dim_time=1, scale_time=1)
+MSEC = Units(dim_time=1, scale_time=2)
+BYTE_PER_SEC = Units(dim_space=1, dim_time=-1, scale_time=3)
+
+# Instance domains: serial numbers, also kept by archives.
+INTERFACE, ENDPOINT, CONNECTION, SUBFLOW, REDUNDANCY, OTHER_MIB, OTHER_SYSCTL = range(7)
+SINGULAR = None
+
+# Clusters: what one refresh brings up to date together.
+(CLUSTER_MIB, CLUSTER_PM, CLUSTER_SYSCTL, CLUSTER_ENDPOINT, CLUSTER_TOTALS, CLUSTER_LINK,
+ CLUSTER_INTERFACE, CLUSTER_CONNECTION, CLUSTER_SUBFLOW, CLUSTER_AGENT) = range(10)
+
+
+class Metric(NamedTuple):
+    """One metric.
+
+    `get` takes the row of an instance (for a metric without instances: the
+    row of its group) and returns the value, or None for "the kernel did not
+    tell", which clients see as "no value", never as 0.
+    """
+
+    name: str
+    type: int
+    semantics: int
+    units: Units
+    get: Callable[[Any], Any]
+    oneline: str
+    help: str
+
+
+class Group(NamedTuple):
+    """A table: metrics of one cluster that share an instance domain."""
+
+    cluster: int
+    indom: "int | None"
+    metrics: "tuple[Metric, ...]"
