@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Links, addresses and device counters, and word of their changes (rtnetlink(7))."""
+
+import errno
+from typing import Dict, List, NamedTuple
+
+import psutil
+from pyroute2 import IPRoute
+
+from ..records import Link
+from . import netlink
+
+NETLINK_ROUTE = 0
+IFF_UP, IFF_LOWER_UP = 0x1, 0x10000
+# RTNLGRP_*: link, IPv4 address, route, rule, IPv6 address, route, rule, next hop.
+_GROUPS = sum(1 << (group - 1) for group in (1, 5, 7, 8, 9, 11, 19, 32))
+
+
+class Traffic(NamedTuple):
+    """A device's own byte counters, as in /proc/net/dev."""
+
+    received: int
+    sent: int
+
+
+def links() -> List[Link]:
+    """Every link of this network namespace.  Raises OSError, NetlinkError."""
+    with IPRoute() as route:
+        return [Link(link["index"], link.get_attr("IFLA_IFNAME"),
+                     link["flags"] & (IFF_UP | IFF_LOWER_UP) == IFF_UP | IFF_LOWER_UP)
+                for link in route.get_links()]
+
+
+def addresses() -> Dict[str, int]:
+    """Address -> index of the link that owns it.  Raises OSError, NetlinkError."""
+    with IPRoute() as route:
+        return {entry.get_attr("IFA_LOCAL") or entry.get_attr("IFA_ADDRESS"): entry["index"]
+                for entry in route.get_addr()}
+
+
+def traffic() -> Dict[str, Traffic]:
+    """Device name -> counters.  Raises OSError."""
+    return {name: Traffic(counters.bytes_recv, counters.bytes_sent)
+            for name, counters in psutil.net_io_counters(pernic=True, nowrap=False).items()}
+
+
+class Changes:
+    """Tells whether links, addresses, routes or rules changed since it was last asked."""
+
+    def __init__(self) -> None:
+        """Raises OSError."""
+        self._socket = netlink.open_socket(NETLINK_ROUTE, _GROUPS)
+        self._first = True
+
+    def any(self) -> bool:
+        """True the first time, after each change and after an overrun."""
+        changed, self._first = self._first, False
+        while True:
+            try:
+                self._socket.recv(netlink.RECEIVE_SIZE)
+            except BlockingIOError:
+                return changed
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:  # an overrun: something did change
+                    raise
+            changed = True

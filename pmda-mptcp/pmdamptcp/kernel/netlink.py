@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The little netlink that the raw readers share (netlink(7)).
+
+Only what pyroute2 cannot do at the speed or for the protocols needed here:
+bulk socket dumps and bulk route look-ups.
+"""
+
+import errno
+import os
+import socket
+from struct import Struct, error as StructError
+from typing import Dict, Iterator, List, Tuple
+
+NLMSG_ERROR = 2
+NLMSG_DONE = 3
+NLM_F_REQUEST = 0x1
+NLM_F_DUMP = 0x300
+NLM_F_DUMP_INTR = 0x10
+
+HEADER = Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
+ATTRIBUTE = Struct("=HH")  # nlattr: length, type
+_ERROR_CODE = Struct("=i")
+
+RECEIVE_SIZE = 1 << 20  # a dump fills as much of it as the kernel likes (32 KiB)
+TIMEOUT = 2.0  # seconds; the kernel answers at once, this only ends a fault
+
+
+class Malformed(ValueError):
+    """A message whose lengths contradict each other."""
+
+
+def align(length: int) -> int:
+    """Round up to the four bytes of netlink's alignment."""
+    return (length + 3) & ~3
+
+
+def messages(data: bytes) -> Iterator[Tuple[int, int, int]]:
+    """Walk a receive buffer: yields (type, offset of the payload, end).
+
+    Raises Malformed when a length runs out of the buffer.
+    """
+    offset, size = 0, len(data)
+    while offset < size:
+        try:
+            length, kind, _, _, _ = HEADER.unpack_from(data, offset)
+        except StructError:
+            raise Malformed(f"{size - offset} stray bytes after the last message") from None
+        if length < HEADER.size or offset + length > size:
+            raise Malformed(f"message of {length} bytes in a rest of {size - offset}")
+        yield kind, offset + HEADER.size, offset + length
+        offset += align(length)
+
+
+def attributes(data: bytes, start: int, end: int) -> Dict[int, Tuple[int, int]]:
+    """Find the attributes in data[start:end]: type -> (offset, length) of the payload.
+
+    The nested and byte-order bits are cut off the type.  Raises Malformed.
+    """
+    found = {}
+    while start + ATTRIBUTE.size <= end:
+        length, kind = ATTRIBUTE.unpack_from(data, start)
+        if length < ATTRIBUTE.size or start + length > end:
+            raise Malformed(f"attribute {kind} of {length} bytes in a rest of {end - start}")
+        found[kind & 0x3FFF] = (start + ATTRIBUTE.size, length - ATTRIBUTE.size)
+        start += align(length)
+    return found
+
+
+def error_of(data: bytes, payload: int) -> int:
+    """The errno (0: none) of an NLMSG_ERROR or NLMSG_DONE message."""
+    try:
+        return -int(_ERROR_CODE.unpack_from(data, payload)[0])
+    except StructError:
+        return 0
+
+
+def request(kind: int, flags: int, payload: bytes, sequence: int = 1) -> bytes:
+    """A request message, padded so that several can be sent in one go."""
+    length = HEADER.size + len(payload)
+    return HEADER.pack(length, kind, flags | NLM_F_REQUEST, sequence, 0) + payload.ljust(align(len(payload)), b"\0")
+
+
+def open_socket(protocol: int, groups: int = 0) -> socket.socket:
+    """A bound netlink socket; with groups a non-blocking one that only listens.
+
+    Raises OSError.
+    """
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    try:
+        sock.settimeout(0 if groups else TIMEOUT)
+        sock.bind((0, groups))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def dump(sock: socket.socket, kind: int, payload: bytes) -> List[bytes]:
+    """Send a dump request and return its receive buffers, the last with NLMSG_DONE.
+
+    Raises OSError for the kernel's refusal (its errno) and for a dump that
+    was cut short, Malformed for garbage.
+    """
+    sock.send(request(kind, NLM_F_DUMP, payload))
+    buffers = []
+    while True:
+        data = sock.recv(RECEIVE_SIZE)
+        if not data:
+            raise OSError(errno.EPIPE, "netlink socket closed")
+        buffers.append(data)
+        done = _end_of_dump(data)
+        if done is not None:
+            if done:
+                raise OSError(done, os.strerror(done))
+            return buffers
+
+
+def _end_of_dump(data: bytes) -> "int | None":
+    """None while the dump goes on, else its errno.
+
+    DONE and ERROR come alone or close a buffer, whose other messages need
+    not be walked: a first look is at the head, a second at the tail.
+    """
+    kind = HEADER.unpack_from(data)[1] if len(data) >= HEADER.size else NLMSG_DONE
+    if kind in (NLMSG_DONE, NLMSG_ERROR):
+        return error_of(data, HEADER.size)
+    tail = len(data) - HEADER.size - _ERROR_CODE.size
+    if tail > 0:
+        length, kind, _, _, _ = HEADER.unpack_from(data, tail)
+        if kind == NLMSG_DONE and length == HEADER.size + _ERROR_CODE.size:
+            return error_of(data, tail + HEADER.size)
+    return None
