@@ -107,6 +107,11 @@ class Row:
         return local, local_port, remote, remote_port
 
     @property
+    def bound(self) -> int:
+        """Index of the device that the socket is bound to; 0: none."""
+        return int.from_bytes(self.data[self.offset + _BOUND:self.offset + _COOKIE], "little")
+
+    @property
     def uid(self) -> int:
         """The user that owns the socket."""
         return int.from_bytes(self.data[self.offset + _UID:self.offset + _INODE], "little")

@@ -6,7 +6,8 @@ its table; the name space, the fetch, the help texts, the golden listing in
 tests/ and the documentation are all made from it.
 
 The item number of a metric (the low ten bits of its PMID, which archives
-keep) is its place in its table: new metrics go at the end of a table.
+keep) is its place in its table: new metrics go at the end of a table.  For
+the same reason the numbers of clusters and domains stay as they are.
 """
 
 from typing import Any, Callable, NamedTuple
@@ -35,15 +36,6 @@ USEC = Units(dim_time=1, scale_time=1)
 MSEC = Units(dim_time=1, scale_time=2)
 BYTE_PER_SEC = Units(dim_space=1, dim_time=-1, scale_time=3)
 
-# Instance domains: serial numbers, also kept by archives.
-INTERFACE, ENDPOINT, CONNECTION, SUBFLOW, REDUNDANCY, OTHER_MIB, OTHER_SYSCTL = range(7)
-SINGULAR = None
-
-# Clusters: what one refresh brings up to date together.
-(CLUSTER_MIB, CLUSTER_PM, CLUSTER_SYSCTL, CLUSTER_ENDPOINT, CLUSTER_TOTALS, CLUSTER_LINK,
- CLUSTER_INTERFACE, CLUSTER_CONNECTION, CLUSTER_SUBFLOW, CLUSTER_AGENT) = range(10)
-
-
 class Metric(NamedTuple):
     """One metric.
 
@@ -61,9 +53,41 @@ class Metric(NamedTuple):
     help: str
 
 
+class Domain(NamedTuple):
+    """An instance domain.
+
+    `instances` takes the snapshot and returns the rows by instance id, `name`
+    and `labels` take a row.  `refresh` brings the instances up to date.
+    """
+
+    serial: int
+    refresh: Callable[[Any], Any]
+    instances: Callable[[Any], "dict[int, Any]"]
+    name: Callable[[Any], str]
+    labels: "Callable[[Any], dict[str, Any]]"
+    oneline: str
+    help: str
+
+
 class Group(NamedTuple):
-    """A table: metrics of one cluster that share an instance domain."""
+    """A table: the metrics of one cluster, which are refreshed together.
+
+    `rows` makes the rows from the snapshot: by instance id for a group with
+    a domain (by default the domain's own), else the one row of all.  A row
+    that is None, or missing, has no values now.
+    """
 
     cluster: int
-    indom: "int | None"
+    domain: "Domain | None"
+    refresh: Callable[[Any], Any]
     metrics: "tuple[Metric, ...]"
+    rows: "Callable[[Any], Any] | None" = None
+
+    def rows_of(self, snapshot: Any) -> "dict[int, Any]":
+        """Rows by instance id; PM_IN_NULL for the one row of a group without a domain."""
+        make = self.rows or (self.domain and self.domain.instances)
+        found = make(snapshot) if make else snapshot
+        return found if self.domain else {PM_IN_NULL: found}
+
+
+PM_IN_NULL = 0xFFFFFFFF  # pmapi.h

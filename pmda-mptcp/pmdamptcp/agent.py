@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The PCP glue: tables in, PMDA out (PMDA(3), pcp.pmda)."""
+
+import json
+import os
+from typing import Any, Dict, List
+
+import cpmapi
+from cpmda import pmda_indom, pmda_pmid
+from pcp.pmapi import pmContext as PCP, pmUnits
+from pcp.pmda import PMDA, pmdaMetric
+
+from . import config, privileges
+from .indoms import ListIndom
+from .metrics import PM_IN_NULL, Domain, Group
+from .metrics.registry import GROUPS
+from .snapshot import Snapshot
+
+DOMAIN = 262  # IPPROTO_MPTCP; free in PCP's stdpmid
+
+_NO_VALUE = [cpmapi.PM_ERR_VALUE, 0]
+_NOT_NOW = [cpmapi.PM_ERR_AGAIN, 0]  # the source of the whole group fails
+_NOT_IN_THIS_KERNEL = [cpmapi.PM_ERR_APPVERSION, 0]
+
+
+class Agent(PMDA):  # type: ignore[misc]  # pcp has no type hints
+    """The agent.  `run` serves pmcd until it closes the pipe.
+
+    To be made without touching the kernel: PCP's Install runs it for the
+    name space alone.
+    """
+
+    def __init__(self, name: str = "mptcp", domain: int = DOMAIN):
+        super().__init__(name, domain)
+        self._snapshot = Snapshot(config.Config(), self.log)
+        self._groups: Dict[int, Group] = {group.cluster: group for group in GROUPS}
+        self._getters = {(group.cluster, item): metric.get
+                         for group in GROUPS for item, metric in enumerate(group.metrics)}
+        self._rows: Dict[int, Dict[int, Any]] = {}
+        self._domains: Dict[int, Domain] = {}
+        self._indoms: Dict[int, ListIndom] = {}
+        self._instances: Dict[int, Dict[int, Any]] = {}
+        self._after_fetch = False
+        for group in GROUPS:
+            if group.domain and group.domain.serial not in self._domains:
+                self._add_domain(group.domain)
+        for group in reversed(GROUPS):  # PCP lists names in the reverse order of their coming
+            self._add_metrics(group)
+        self.set_refresh_metrics(self._before_request)
+        self.set_fetch(self._fetch_begins)
+        self.set_refresh(self._refresh)
+        self.set_fetch_callback(self._value)
+        self.set_label_callback(self._labels)
+
+    def run(self) -> None:
+        """Serve pmcd, or print what Install asks for."""
+        if not {"PCP_PYTHON_DOMAIN", "PCP_PYTHON_PMNS", "PCP_PYTHON_PROBE"} & set(os.environ):
+            privileges.drop(PCP.pmGetConfig("PCP_USER"), self.log)
+            path = os.environ.get("PMDAMPTCP_CONFIG") or PCP.pmGetConfig("PCP_SYSCONF_DIR") + "/mptcp/mptcp.conf"
+            self._snapshot = Snapshot(config.read(path, self.log), self.log, privileges.net_admin())
+            self._snapshot.refresh_sockets()  # from here on, bytes count
+        super().run()
+
+    def _add_domain(self, domain: Domain) -> None:
+        indom = ListIndom(pmda_indom(domain.serial))
+        self._domains[domain.serial], self._indoms[domain.serial] = domain, indom
+        self.add_indom(indom, domain.oneline, domain.help)
+
+    def _add_metrics(self, group: Group) -> None:
+        indom = pmda_indom(group.domain.serial) if group.domain else cpmapi.PM_INDOM_NULL
+        for item, metric in reversed(list(enumerate(group.metrics))):
+            self.add_metric(metric.name,
+                            pmdaMetric(pmda_pmid(group.cluster, item), metric.type, indom, metric.semantics,
+                                       pmUnits(*metric.units)),
+                            metric.oneline, metric.help)
+
+    # Requests.  Instances may only be replaced in refresh callbacks, and of
+    # those only _before_request runs when a client asks for the instances
+    # without values.  It is not told what the request is.  A client that
+    # polls sends fetches, one that starts sends other requests before it
+    # asks for instances: so instances are brought up to date unless the last
+    # request was a fetch, and pollers of a few counters cause no dumps.
+
+    def _before_request(self) -> None:
+        if not self._after_fetch:
+            for domain in self._domains.values():
+                domain.refresh(self._snapshot)
+                self._update(domain)
+        self._after_fetch = False
+
+    def _fetch_begins(self) -> None:
+        self._after_fetch = True
+
+    def _refresh(self, cluster: int) -> None:
+        group = self._groups.get(cluster)
+        if group is None:
+            return
+        group.refresh(self._snapshot)
+        if group.domain:
+            self._update(group.domain)
+        self._rows[cluster] = group.rows_of(self._snapshot)
+
+    def _update(self, domain: Domain) -> None:
+        rows = self._instances[domain.serial] = domain.instances(self._snapshot)
+        self._indoms[domain.serial].replace(rows, domain.name)
+
+    def _value(self, cluster: int, item: int, inst: int) -> List[Any]:
+        get = self._getters.get((cluster, item))
+        if get is None:
+            return [cpmapi.PM_ERR_PMID, 0]
+        row = self._rows[cluster].get(inst)
+        if row is None:
+            return _NOT_NOW if inst == PM_IN_NULL else _NO_VALUE
+        value = get(row)
+        if value is None:
+            return _NOT_IN_THIS_KERNEL if inst == PM_IN_NULL else _NO_VALUE
+        return [value, 1]
+
+    def _labels(self, serial: int, inst: int) -> str:
+        row = self._instances.get(serial, {}).get(inst)
+        return json.dumps(self._domains[serial].labels(row)) if row is not None else "{}"

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What outlives a sample: who is who, and how many bytes each interface carried.
+
+Sockets are known by their cookie, which the kernel never gives twice.  An
+interface's totals only ever grow: they are fed by the growth of each
+subflow's own counters from sample to sample, so a subflow that ends keeps
+what was seen of it.  What it carried after its last sample is not seen.
+"""
+
+from itertools import count
+from typing import Callable, Dict, Iterable, Iterator, List, Optional
+
+from .kernel import sock_diag
+from .kernel.sock_diag import Decoded, ESTABLISHED, Row
+
+#: Retransmission backoff from which a subflow counts as stalled: some two
+#: seconds without an answer at a usual round-trip time.
+STALLED_BACKOFF = 3
+_LAST_ID = 2**31 - 1
+
+
+def _ids() -> Iterator[int]:
+    """Instance ids: positive 31 bits, handed out once (they wrap after two thousand million)."""
+    while True:
+        yield from range(1, _LAST_ID)
+
+
+class Path:
+    """An interface as MPTCP uses it: totals since the agent started, gauges of the last sample."""
+
+    __slots__ = ("id", "name", "up", "received", "sent", "retrans", "opened", "closed",
+                 "subflows", "backup", "stalled", "sole", "rtt_sum")
+
+    def __init__(self, number: int, name: str):
+        self.id, self.name, self.up = number, name, False
+        self.received = self.sent = self.retrans = self.opened = self.closed = 0
+        self.clear()
+
+    def clear(self) -> None:
+        """Start the gauges of a new sample."""
+        self.subflows = self.backup = self.stalled = self.sole = self.rtt_sum = 0
+
+    @property
+    def rtt(self) -> Optional[int]:
+        """Mean smoothed round-trip time of its subflows in microseconds; None without one."""
+        return self.rtt_sum // self.subflows if self.subflows else None
+
+    @property
+    def carried(self) -> bool:
+        """Has it ever carried MPTCP?"""
+        return bool(self.opened or self.received or self.sent or self.subflows)
+
+
+MANY = Path(0, "")  # stands for "more than one interface"
+
+
+class Connection(Row):
+    """An MPTCP connection; `received`, `sent`, `retrans` sum up its subflows, ended ones included."""
+
+    __slots__ = ("id", "cookie", "seen", "fallback", "established", "subflows", "live", "path", "server_side",
+                 "numbers", "received", "sent", "retrans", "_name")
+
+    def __init__(self, number: int, cookie: int):
+        self.id, self.cookie = number, cookie
+        self.numbers = count(1)
+        self.server_side: Optional[bool] = None
+        self.received = self.sent = self.retrans = 0
+        self._name = ""
+
+    @property
+    def name(self) -> str:
+        """`c17 10.0.1.1:33752->10.0.1.2:5201`, for good."""
+        if not self._name:
+            self._name = f"c{self.id} {flow_text(self)}"
+        return self._name
+
+
+class Subflow(Row):
+    """A TCP subflow of a connection."""
+
+    __slots__ = ("id", "cookie", "token", "connection", "number", "seen", "established", "flags", "ca_state",
+                 "backoff", "rtt", "received", "sent", "retrans", "path", "routed", "live", "_name")
+
+    def __init__(self, number: int, cookie: int, token: int):
+        self.id, self.cookie, self.token = number, cookie, token
+        self.connection: Optional[Connection] = None
+        self.number = 0
+        self.received = self.sent = self.retrans = 0
+        self.path: Optional[Path] = None  # the last known
+        self.routed = False  # is that where packets leave now?
+        self._name = ""
+
+    @property
+    def name(self) -> str:
+        """`c17::2 enp1s0 10.0.2.1:33493->10.0.2.2:5201`, for good."""
+        if not self._name and self.connection:
+            interface = self.path.name if self.path else "-"
+            self._name = f"c{self.connection.id}::{self.number} {interface} {flow_text(self)}"
+        return self._name
+
+    @property
+    def initial(self) -> bool:
+        """Did it open the connection (rather than join it)?  Address id 0 does not tell."""
+        return not self.flags & (sock_diag.JOIN_REM | sock_diag.JOIN_LOC)
+
+
+def socket_text(address: str, port: int) -> str:
+    """`10.0.1.1:5201` or `[fd00::1]:5201`."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def flow_text(row: Row) -> str:
+    """`local->remote` of a socket."""
+    local, local_port, remote, remote_port = row.endpoints
+    return f"{socket_text(local, local_port)}->{socket_text(remote, remote_port)}"
+
+
+#: Gives subflows their path (and `routed`); asked for new ones, and for all after a change of routes.
+Router = Callable[[List[Subflow]], None]
+
+
+class Ledger:
+    """Keeps connections, subflows and paths over the samples."""
+
+    def __init__(self, router: Router):
+        self._router = router
+        self._connections: Dict[int, Connection] = {}
+        self._subflows: Dict[int, Subflow] = {}
+        self._sample = 0
+        self._connection_ids, self._subflow_ids = _ids(), _ids()
+        self.connections: List[Connection] = []  # those of the last sample
+        self.subflows: List[Subflow] = []
+
+    def update(self, connections: Iterable[Decoded], subflows: Iterable[Decoded], paths: Iterable[Path],
+               rerouted: bool) -> None:
+        """Take in one sample: the decoded dumps of both protocols.
+
+        `paths` are the interfaces whose gauges are filled, `rerouted` tells
+        that routes may have changed since the last sample.
+        """
+        self._sample += 1
+        by_token = self._see_connections(connections)
+        new = self._see_subflows(subflows, by_token)
+        if new or rerouted:
+            self._router(self.subflows if rerouted else new)
+        for flow in new:
+            self._open(flow)
+        self._gauge(paths)
+        self._retire()
+
+    def _see_connections(self, decoded: Iterable[Decoded]) -> Dict[int, Connection]:
+        sample, known, by_token = self._sample, self._connections, {}
+        self.connections = seen = []
+        for (state, cookie, flags, token), data, offset, layout in decoded:
+            connection = known.get(cookie)
+            if connection is None:
+                connection = known[cookie] = Connection(next(self._connection_ids), cookie)
+            elif connection.seen == sample:
+                continue  # a dump of a changing table can show a socket twice
+            connection.data, connection.offset, connection.layout = data, offset, layout
+            connection.seen = sample
+            connection.established = state == ESTABLISHED
+            connection.fallback = bool(flags & sock_diag.MPTCP_INFO_FLAG_FALLBACK)
+            connection.subflows = connection.live = 0
+            connection.path = None
+            seen.append(connection)
+            if not connection.fallback:
+                by_token[token] = connection
+        return by_token
+
+    def _see_subflows(self, decoded: Iterable[Decoded], by_token: Dict[int, Connection]) -> List[Subflow]:
+        """Returns those that are new.  The flow of a fallen-back connection is plain TCP, so not one of them."""
+        sample, known, new = self._sample, self._subflows, []
+        self.subflows = seen = []
+        for values, data, offset, layout in decoded:
+            state, cookie, ca_state, backoff, rtt, received, sent, retrans, token, flags = values
+            connection = by_token.get(token)
+            if connection is None:
+                continue
+            flow = known.get(cookie)
+            if flow is None or flow.token != token:
+                flow = known[cookie] = Subflow(next(self._subflow_ids), cookie, token)
+                flow.connection, flow.number = connection, next(connection.numbers)
+                new.append(flow)
+            elif flow.seen == sample:
+                continue
+            elif received != flow.received or sent != flow.sent:
+                self._account(flow, received, sent, retrans)
+            flow.data, flow.offset, flow.layout = data, offset, layout
+            flow.seen, flow.flags, flow.ca_state, flow.backoff, flow.rtt = sample, flags, ca_state, backoff, rtt
+            flow.established = state == ESTABLISHED
+            seen.append(flow)
+        return new
+
+    def _open(self, flow: Subflow) -> None:
+        """A first look: what it carried so far counts, unless it is older than this agent."""
+        values = flow.layout.values(flow.data, flow.offset) if flow.layout.values else ()
+        received, sent, retrans = values[5:8]
+        if self._sample == 1:
+            flow.received, flow.sent, flow.retrans = received, sent, retrans
+        elif flow.path:
+            flow.path.opened += 1
+            self._account(flow, received, sent, retrans)
+        if flow.initial and flow.connection:
+            flow.connection.server_side = not flow.flags & sock_diag.MCAP_LOC
+
+    @staticmethod
+    def _account(flow: Subflow, received: int, sent: int, retrans: int) -> None:
+        """Add the growth of a subflow's counters; without a known path it waits for the next sample."""
+        path, connection = flow.path, flow.connection
+        if path is None or connection is None:
+            return
+        if received >= flow.received and sent >= flow.sent:  # smaller: the kernel took the socket back to 0
+            path.received += received - flow.received
+            path.sent += sent - flow.sent
+            connection.received += received - flow.received
+            connection.sent += sent - flow.sent
+            if retrans >= flow.retrans:
+                path.retrans += retrans - flow.retrans
+                connection.retrans += retrans - flow.retrans
+        flow.received, flow.sent, flow.retrans = received, sent, retrans
+
+    def _gauge(self, paths: Iterable[Path]) -> None:
+        """Count subflows by path and by connection.
+
+        Live is an established subflow that can do its work: its packets have
+        an interface to leave by, that is up, and the peer answers.
+        """
+        for path in paths:
+            path.clear()
+        for flow in self.subflows:
+            flow.live = False
+            if not flow.established:
+                continue
+            connection, path = flow.connection, flow.path
+            connection.subflows += 1  # type: ignore[union-attr]  # set when it was new
+            if path is None:
+                continue
+            if flow.backoff >= STALLED_BACKOFF:
+                path.stalled += 1
+            if not flow.routed:
+                continue
+            path.subflows += 1
+            path.rtt_sum += flow.rtt
+            if flow.flags & sock_diag.BACKUP:
+                path.backup += 1
+            if path.up and flow.backoff < STALLED_BACKOFF:
+                flow.live = True
+                connection.live += 1  # type: ignore[union-attr]
+                if connection.path is not path:  # type: ignore[union-attr]
+                    connection.path = MANY if connection.path else path  # type: ignore[union-attr]
+        for connection in self.connections:
+            if connection.path is not None and connection.established:
+                connection.path.sole += 1
+
+    def _retire(self) -> None:
+        """Forget what two dumps in a row did not show: one alone can miss a socket."""
+        oldest = self._sample - 1
+        if len(self._subflows) != len(self.subflows):
+            for flow in [flow for flow in self._subflows.values() if flow.seen < oldest]:
+                del self._subflows[flow.cookie]
+                if flow.path:
+                    flow.path.closed += 1
+        if len(self._connections) != len(self.connections):
+            for connection in [one for one in self._connections.values() if one.seen < oldest]:
+                del self._connections[connection.cookie]

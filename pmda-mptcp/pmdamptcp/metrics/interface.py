@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""mptcp.subflows and mptcp.interface.*: traffic and subflows by interface.  A row is a Path.
+
+Instances are named as those of network.interface.*.
+"""
+
+from ..snapshot import Snapshot
+from . import BYTE, COUNT, COUNTER, INSTANT, DISCRETE, NONE, STRING, U32, U64, USEC, Domain, Group, Metric
+
+_EGRESS = ("The interface is the one that the routing of this host sends the subflow's packets to, which need "
+           "not be the one that owns its address.")
+_SAMPLED = (" Taken from the subflows' own counters whenever metrics are fetched: what a subflow carries after "
+            "the last fetch before it ends is not seen. Starts at 0 with the agent.")
+
+
+def _rows(snapshot):
+    return {path.id: path for path in snapshot.paths}
+
+
+INTERFACES = Domain(
+    4, Snapshot.refresh_links, _rows, name=lambda path: path.name, labels=lambda path: {"interface": path.name},
+    oneline="Network interfaces", help="Named as the instances of network.interface.")
+
+
+def _gauges(snapshot):
+    """Only while the kernel tells which sockets are subflows."""
+    return _rows(snapshot) if snapshot.subflows_known else {}
+
+
+SUBFLOWS = Group(9, INTERFACES, Snapshot.refresh_sockets, (
+    Metric("mptcp.subflows", U32, INSTANT, COUNT, lambda path: path.subflows,
+           "Established MPTCP subflows by interface",
+           "Subflows whose packets leave by this interface now. " + _EGRESS),
+    Metric("mptcp.interface.backup_subflows", U32, INSTANT, COUNT, lambda path: path.backup,
+           "Of these subflows, those with the backup flag",
+           "Either side asked that the subflow be used only when no other can carry data."),
+    Metric("mptcp.interface.stalled_subflows", U32, INSTANT, COUNT, lambda path: path.stalled,
+           "Established subflows whose peer does not answer",
+           "Subflows that retransmitted three times or more without an answer. Only a sender with data under "
+           "way can see it: on the receiving host a dead path shows no sign here."),
+    Metric("mptcp.interface.sole_path_connections", U32, INSTANT, COUNT, lambda path: path.sole,
+           "Connections that would hang if this link went",
+           "Established MPTCP connections all of whose live subflows use this interface."),
+    Metric("mptcp.interface.rtt", U32, INSTANT, USEC, lambda path: path.rtt,
+           "Mean smoothed round-trip time of the subflows",
+           "Of the established subflows that leave by this interface; no value without one. Queues of the "
+           "own link count: it rises when the link is full."),
+), rows=_gauges)
+
+TRAFFIC = Group(10, INTERFACES, Snapshot.refresh_sockets, (
+    Metric("mptcp.interface.in.bytes", U64, COUNTER, BYTE, lambda path: path.received,
+           "Payload that MPTCP subflows received by interface",
+           "TCP payload of subflows, without headers. " + _EGRESS + _SAMPLED),
+    Metric("mptcp.interface.out.bytes", U64, COUNTER, BYTE, lambda path: path.sent,
+           "Payload that MPTCP subflows sent by interface",
+           "TCP payload of subflows, without headers, retransmissions included. " + _EGRESS + _SAMPLED),
+    Metric("mptcp.interface.out.retrans_bytes", U64, COUNTER, BYTE, lambda path: path.retrans,
+           "Retransmitted part of mptcp.interface.out.bytes",
+           "Against out.bytes: more than a percent or two tells of a lossy or overfull link." + _SAMPLED),
+    Metric("mptcp.interface.subflows_opened", U64, COUNTER, COUNT, lambda path: path.opened,
+           "Subflows that began to use the interface",
+           "Subflows first seen after the agent started." + _SAMPLED),
+    Metric("mptcp.interface.subflows_closed", U64, COUNTER, COUNT, lambda path: path.closed,
+           "Subflows of the interface that ended", "Subflows gone from two samples in a row." + _SAMPLED),
+))
+
+
+def _devices(snapshot):
+    """(path, its device counters or None), by instance."""
+    traffic = snapshot.traffic.value or {}
+    return {path.id: (path, traffic.get(path.name)) for path in snapshot.paths}
+
+
+DEVICES = Group(11, INTERFACES, Snapshot.refresh_traffic, (
+    Metric("mptcp.interface.name", STRING, DISCRETE, NONE, lambda row: row[0].name,
+           "Name of the interface", "The instance's name as a value, for tools that choose by values."),
+    Metric("mptcp.interface.up", U32, INSTANT, NONE, lambda row: int(row[0].up),
+           "1 if the interface is up and has carrier",
+           "Administratively up and with carrier. 0 also for an interface that is gone but carried MPTCP."),
+    Metric("mptcp.interface.total.in.bytes", U64, COUNTER, BYTE, lambda row: row[1] and row[1].received,
+           "All bytes that the device received",
+           "The device's own counter, headers and other traffic included, as network.interface.in.bytes: for "
+           "the share that MPTCP has in a link's traffic."),
+    Metric("mptcp.interface.total.out.bytes", U64, COUNTER, BYTE, lambda row: row[1] and row[1].sent,
+           "All bytes that the device sent",
+           "The device's own counter, headers and other traffic included, as network.interface.out.bytes."),
+), rows=_devices)

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Connections of the host, counted."""
+
+from ..snapshot import Snapshot
+from . import COUNT, INSTANT, U32, Domain, Group, Metric
+
+_MOST = 8
+
+CONNECTIONS = Group(7, None, Snapshot.refresh_sockets, (
+    Metric("mptcp.connections", U32, INSTANT, COUNT, lambda snapshot: snapshot.count(fallback=False),
+           "MPTCP connections established now",
+           "Connections that speak MPTCP. Those that fell back to TCP are in mptcp.fallback.connections; "
+           "mptcp.mib.mpcurrestab has the sum of both."),
+    Metric("mptcp.fallback.connections", U32, INSTANT, COUNT, lambda snapshot: snapshot.count(fallback=True),
+           "Connections that asked for MPTCP and run as TCP",
+           "The socket is an MPTCP socket, the peer or something on the way does not speak it. Why: "
+           "mptcp.mib.mpcapablefallbacksynack and its neighbours. A server does not count clients that never "
+           "asked for MPTCP."),
+))
+
+
+def _redundancy(snapshot):
+    """Instance number -> how many; 1 is "0", so that ids are positive."""
+    if not snapshot.subflows_known:
+        return {number + 1: None for number in range(_MOST + 1)}
+    found = snapshot.redundancy()
+    rows = {number + 1: (number, found[number]) for number in range(_MOST)}
+    rows[_MOST + 1] = _MOST, sum(how_many for number, how_many in found.items() if number >= _MOST)
+    return rows
+
+
+def _name(row):
+    return f"{row[0]}+" if row[0] == _MOST else str(row[0])
+
+
+REDUNDANCY = Group(8, Domain(
+    3, Snapshot.refresh_sockets, _redundancy, name=_name, labels=lambda row: {},
+    oneline="Number of live subflows", help="0 to 7, and 8+ for 8 or more."), Snapshot.refresh_sockets, (
+    Metric("mptcp.redundancy.connections", U32, INSTANT, COUNT, lambda row: row and row[1],
+           "Connections that have so many live subflows",
+           "How many established MPTCP connections have 0, 1, 2, ... live subflows. Live: established, with a "
+           "way out over an interface that is up, and answered by the peer. 1 means that the next link "
+           "failure ends the connection, 0 that it hangs now."),
+))

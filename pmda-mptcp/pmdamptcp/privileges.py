@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From root to the pcp user with CAP_NET_ADMIN and nothing else (capabilities(7)).
+
+That capability is what the kernel asks for before it tells, up to Linux
+6.12, which sockets are subflows.  Capabilities belong to a thread, so this
+must run before a second one starts.
+"""
+
+import ctypes
+import os
+import pwd
+from struct import Struct
+from typing import Callable
+
+CAP_NET_ADMIN = 12
+_PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 8, 24, 38
+_CAPABILITY_VERSION_3 = 0x20080522
+_HEADER, _DATA = Struct("=Ii"), Struct("=IIIIII")  # version, pid; twice effective, permitted, inheritable
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def drop(user: str, log: Callable[[str], None]) -> None:
+    """Become `user` and keep CAP_NET_ADMIN.
+
+    Logs what could not be had and goes on with what there is: an agent that
+    was not started by root keeps its user.  Never stays root: raises OSError
+    or KeyError (no such user) when it would.
+    """
+    if os.geteuid() == 0:
+        entry = pwd.getpwnam(user)
+        for capability in range(64):
+            _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # fails past the last one, which is no harm
+        _libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+        os.initgroups(entry.pw_name, entry.pw_gid)
+        os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
+        os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+        mask = 1 << CAP_NET_ADMIN
+        header = _HEADER.pack(_CAPABILITY_VERSION_3, 0)
+        if _libc.capset(header, _DATA.pack(mask, mask, 0, 0, 0, 0)):
+            log(f"CAP_NET_ADMIN could not be kept: {os.strerror(ctypes.get_errno())}")
+            _libc.capset(header, _DATA.pack(0, 0, 0, 0, 0, 0))
+    _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    name, able = _user(), net_admin()
+    log(f"running as {name} with {'CAP_NET_ADMIN' if able else 'no capability'}"
+        + ("" if able else ": a kernel older than 6.18 will not tell subflows from other TCP sockets"))
+
+
+def net_admin() -> bool:
+    """Has this thread CAP_NET_ADMIN in effect?"""
+    data = ctypes.create_string_buffer(_DATA.size)
+    if _libc.capget(_HEADER.pack(_CAPABILITY_VERSION_3, 0), data):
+        return False
+    return bool(int(_DATA.unpack(data.raw)[0]) & 1 << CAP_NET_ADMIN)
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"uid {os.geteuid()}"
