@@ -81,10 +81,9 @@ class Subflow(Row):
     __slots__ = ("id", "cookie", "token", "connection", "number", "seen", "established", "flags", "ca_state",
                  "backoff", "rtt", "received", "sent", "retrans", "path", "routed", "live", "_name")
 
-    def __init__(self, number: int, cookie: int, token: int):
-        self.id, self.cookie, self.token = number, cookie, token
-        self.connection: Optional[Connection] = None
-        self.number = 0
+    def __init__(self, cookie: int, token: int, connection: Connection):
+        self.cookie, self.token, self.connection = cookie, token, connection
+        self.id = self.number = 0  # given when all new ones of a sample are known, the initial one first
         self.received = self.sent = self.retrans = 0
         self.path: Optional[Path] = None  # the last known
         self.routed = False  # is that where packets leave now?
@@ -93,7 +92,7 @@ class Subflow(Row):
     @property
     def name(self) -> str:
         """`c17::2 enp1s0 10.0.2.1:33493->10.0.2.2:5201`, for good."""
-        if not self._name and self.connection:
+        if not self._name:
             interface = self.path.name if self.path else "-"
             self._name = f"c{self.connection.id}::{self.number} {interface} {flow_text(self)}"
         return self._name
@@ -143,7 +142,7 @@ class Ledger:
         new = self._see_subflows(subflows, by_token)
         if new or rerouted:
             self._router(self.subflows if rerouted else new)
-        for flow in new:
+        for flow in sorted(new, key=lambda flow: (flow.connection.id, not flow.initial, flow.ids)):
             self._open(flow)
         self._gauge(paths)
         self._retire()
@@ -179,8 +178,7 @@ class Ledger:
                 continue
             flow = known.get(cookie)
             if flow is None or flow.token != token:
-                flow = known[cookie] = Subflow(next(self._subflow_ids), cookie, token)
-                flow.connection, flow.number = connection, next(connection.numbers)
+                flow = known[cookie] = Subflow(cookie, token, connection)
                 new.append(flow)
             elif flow.seen == sample:
                 continue
@@ -194,6 +192,7 @@ class Ledger:
 
     def _open(self, flow: Subflow) -> None:
         """A first look: what it carried so far counts, unless it is older than this agent."""
+        flow.id, flow.number = next(self._subflow_ids), next(flow.connection.numbers)
         values = flow.layout.values(flow.data, flow.offset) if flow.layout.values else ()
         received, sent, retrans = values[5:8]
         if self._sample == 1:
@@ -201,14 +200,14 @@ class Ledger:
         elif flow.path:
             flow.path.opened += 1
             self._account(flow, received, sent, retrans)
-        if flow.initial and flow.connection:
+        if flow.initial:
             flow.connection.server_side = not flow.flags & sock_diag.MCAP_LOC
 
     @staticmethod
     def _account(flow: Subflow, received: int, sent: int, retrans: int) -> None:
         """Add the growth of a subflow's counters; without a known path it waits for the next sample."""
         path, connection = flow.path, flow.connection
-        if path is None or connection is None:
+        if path is None:
             return
         if received >= flow.received and sent >= flow.sent:  # smaller: the kernel took the socket back to 0
             path.received += received - flow.received
@@ -233,7 +232,7 @@ class Ledger:
             if not flow.established:
                 continue
             connection, path = flow.connection, flow.path
-            connection.subflows += 1  # type: ignore[union-attr]  # set when it was new
+            connection.subflows += 1
             if path is None:
                 continue
             if flow.backoff >= STALLED_BACKOFF:
@@ -246,9 +245,9 @@ class Ledger:
                 path.backup += 1
             if path.up and flow.backoff < STALLED_BACKOFF:
                 flow.live = True
-                connection.live += 1  # type: ignore[union-attr]
-                if connection.path is not path:  # type: ignore[union-attr]
-                    connection.path = MANY if connection.path else path  # type: ignore[union-attr]
+                connection.live += 1
+                if connection.path is not path:
+                    connection.path = MANY if connection.path else path
         for connection in self.connections:
             if connection.path is not None and connection.established:
                 connection.path.sole += 1

@@ -8,9 +8,10 @@ is served; when it works again, that is logged too.
 import os
 import socket
 from collections import Counter
+from operator import attrgetter
 from struct import error as StructError
 from time import monotonic, process_time
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar
 
 from pyroute2.netlink.exceptions import NetlinkError
 
@@ -20,6 +21,8 @@ from .kernel.netlink import Malformed
 from .ledger import Connection, Ledger, Path, Subflow
 from .records import Endpoint
 from .stable_ids import Ids
+
+Shown = TypeVar("Shown", Connection, Subflow)
 
 FAULTS = (OSError, ValueError, NetlinkError, StructError, KeyError, TypeError, AttributeError)
 
@@ -189,13 +192,20 @@ class Snapshot:
 
     @property
     def connections(self) -> List[Connection]:
-        """Connections to show one by one."""
-        return self.ledger.connections[:self._config.instances] if self.sampled else []
+        """Connections to show one by one, the oldest first."""
+        return self._shown(self.ledger.connections)
 
     @property
     def subflows(self) -> List[Subflow]:
-        """Subflows to show one by one."""
-        return self.ledger.subflows[:self._config.instances] if self.sampled else []
+        """Subflows to show one by one, the oldest first."""
+        return self._shown(self.ledger.subflows)
+
+    def _shown(self, rows: List[Shown]) -> List[Shown]:
+        return sorted(rows, key=attrgetter("id"))[:self._config.instances] if self.sampled else []
+
+    def omitted(self, rows: List[Shown]) -> int:
+        """How many of these are beyond what is shown one by one."""
+        return max(0, len(rows) - self._config.instances)
 
     @property
     def paths(self) -> List[Path]:
@@ -238,7 +248,7 @@ class Snapshot:
         # Without a connection there are no subflows: spare the dump of all TCP sockets.
         tcp = sock_diag.dump(socket.IPPROTO_TCP) if found else []
         self.ledger.update(found, subflows.decode(tcp), self._paths.values(), rerouted)
-        self.cost.sockets = connections.sockets + subflows.sockets
+        self.cost.sockets = connections.sockets + subflows.sockets  # of all samples
         malformed = connections.malformed + subflows.malformed
         if malformed and not self.cost.malformed:
             self._log("sock_diag: malformed messages are left out, mptcp.agent.malformed counts them")
@@ -283,7 +293,7 @@ class Snapshot:
                 used[address] += 1
             if flow.established:
                 peers.setdefault(address, set()).add((remote, flow.bound))
-                if flow.initial and flow.connection and flow.connection.server_side is False:
+                if flow.initial and flow.connection.server_side is False:
                     servers.add((remote, 0))
         ported = {(row.endpoint.address, row.endpoint.port) for row in self.endpoints if row.endpoint.port}
         for row in self.endpoints:

@@ -5,9 +5,8 @@ from ..snapshot import Snapshot
 from . import BYTE, COUNT, COUNTER, INSTANT, U32, U64, USEC, Group, Metric
 
 
-def _omitted(all_of, shown):
-    return lambda snapshot: len(getattr(snapshot.ledger, all_of)) - len(getattr(snapshot, shown)) \
-        if snapshot.sampled else None
+def _omitted(rows):
+    return lambda snapshot: snapshot.omitted(rows(snapshot.ledger)) if snapshot.sampled else None
 
 
 GROUP = Group(14, None, Snapshot.refresh_sockets, (
@@ -22,10 +21,10 @@ GROUP = Group(14, None, Snapshot.refresh_sockets, (
     Metric("mptcp.agent.malformed", U64, COUNTER, COUNT, lambda snapshot: snapshot.cost.malformed,
            "Receive buffers with a message that could not be read",
            "Anything but 0 means a kernel that the agent does not understand; please report it."),
-    Metric("mptcp.agent.omitted.connections", U32, INSTANT, COUNT, _omitted("connections", "connections"),
+    Metric("mptcp.agent.omitted.connections", U32, INSTANT, COUNT, _omitted(lambda ledger: ledger.connections),
            "Connections that are not shown one by one",
            "Those beyond the setting `instances`. Sums have them all the same."),
-    Metric("mptcp.agent.omitted.subflows", U32, INSTANT, COUNT, _omitted("subflows", "subflows"),
+    Metric("mptcp.agent.omitted.subflows", U32, INSTANT, COUNT, _omitted(lambda ledger: ledger.subflows),
            "Subflows that are not shown one by one",
            "Those beyond the setting `instances`. Sums have them all the same."),
     Metric("mptcp.agent.memory", U64, INSTANT, BYTE, lambda snapshot: snapshot.cost.memory,
