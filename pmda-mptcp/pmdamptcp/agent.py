@@ -96,13 +96,13 @@ class Agent(PMDA):  # type: ignore[misc]  # pcp has no type hints
         if group is None:
             return
         group.refresh(self._snapshot)
-        if group.domain:
-            self._update(group.domain)
-        self._rows[cluster] = group.rows_of(self._snapshot)
+        instances = self._update(group.domain) if group.domain else None
+        self._rows[cluster] = group.rows_of(self._snapshot, instances)
 
-    def _update(self, domain: Domain) -> None:
+    def _update(self, domain: Domain) -> Dict[int, Any]:
         rows = self._instances[domain.serial] = domain.instances(self._snapshot)
         self._indoms[domain.serial].replace(rows, domain.name)
+        return rows
 
     def _value(self, cluster: int, item: int, inst: int) -> List[Any]:
         get = self._getters.get((cluster, item))

@@ -8,7 +8,7 @@ what was seen of it.  What it carried after its last sample is not seen.
 """
 
 from itertools import count
-from typing import Callable, Dict, Iterable, Iterator, List, Optional
+from typing import Callable, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from .kernel import sock_diag
 from .kernel.sock_diag import Decoded, ESTABLISHED, Row
@@ -76,15 +76,16 @@ class Connection(Row):
 
 
 class Subflow(Row):
-    """A TCP subflow of a connection."""
+    """A TCP subflow of a connection; `values` are what sock_diag.Decoder yields of it."""
 
-    __slots__ = ("id", "cookie", "token", "connection", "number", "seen", "established", "flags", "ca_state",
-                 "backoff", "rtt", "received", "sent", "retrans", "path", "routed", "live", "_name")
+    __slots__ = ("id", "cookie", "token", "connection", "number", "seen", "values", "received", "sent", "retrans", "route", "path", "routed", "live", "_name")
 
     def __init__(self, cookie: int, token: int, connection: Connection):
         self.cookie, self.token, self.connection = cookie, token, connection
+        self.values: Tuple[int, ...] = ()
         self.id = self.number = 0  # given when all new ones of a sample are known, the initial one first
         self.received = self.sent = self.retrans = 0
+        self.route = b""  # what routing is asked with
         self.path: Optional[Path] = None  # the last known
         self.routed = False  # is that where packets leave now?
         self._name = ""
@@ -96,6 +97,21 @@ class Subflow(Row):
             interface = self.path.name if self.path else "-"
             self._name = f"c{self.connection.id}::{self.number} {interface} {flow_text(self)}"
         return self._name
+
+    @property
+    def established(self) -> bool:
+        """Is the TCP connection established?"""
+        return self.values[0] == ESTABLISHED
+
+    @property
+    def ca_state(self) -> int:
+        """State of congestion control, TCP_CA_* of linux/tcp.h."""
+        return self.values[2]
+
+    @property
+    def flags(self) -> int:
+        """MPTCP_SUBFLOW_FLAG_*."""
+        return self.values[9]
 
     @property
     def initial(self) -> bool:
@@ -127,74 +143,75 @@ class Ledger:
         self._subflows: Dict[int, Subflow] = {}
         self._sample = 0
         self._connection_ids, self._subflow_ids = _ids(), _ids()
-        self.connections: List[Connection] = []  # those of the last sample
+        self.connections: List[Connection] = []  # those of the last sample, the oldest first
         self.subflows: List[Subflow] = []
 
     def update(self, connections: Iterable[Decoded], subflows: Iterable[Decoded], paths: Iterable[Path],
                rerouted: bool) -> None:
         """Take in one sample: the decoded dumps of both protocols.
 
+        `subflows` is not touched when there is no connection that has any;
         `paths` are the interfaces whose gauges are filled, `rerouted` tells
         that routes may have changed since the last sample.
         """
         self._sample += 1
         by_token = self._see_connections(connections)
-        new = self._see_subflows(subflows, by_token)
+        new = self._see_subflows(subflows if by_token else (), by_token)
+        for flow in new:
+            flow.route = flow.route_key
+            self._subflows.pop(flow.cookie, None)  # a socket that was connected anew is another subflow
+            self._subflows[flow.cookie] = flow
+        self.subflows = [flow for flow in self._subflows.values() if flow.seen == self._sample]
         if new or rerouted:
             self._router(self.subflows if rerouted else new)
-        for flow in sorted(new, key=lambda flow: (flow.connection.id, not flow.initial, flow.ids)):
+        for flow in new:
             self._open(flow)
         self._gauge(paths)
         self._retire()
 
     def _see_connections(self, decoded: Iterable[Decoded]) -> Dict[int, Connection]:
         sample, known, by_token = self._sample, self._connections, {}
-        self.connections = seen = []
         for (state, cookie, flags, token), data, offset, layout in decoded:
             connection = known.get(cookie)
             if connection is None:
                 connection = known[cookie] = Connection(next(self._connection_ids), cookie)
-            elif connection.seen == sample:
-                continue  # a dump of a changing table can show a socket twice
             connection.data, connection.offset, connection.layout = data, offset, layout
             connection.seen = sample
             connection.established = state == ESTABLISHED
             connection.fallback = bool(flags & sock_diag.MPTCP_INFO_FLAG_FALLBACK)
             connection.subflows = connection.live = 0
             connection.path = None
-            seen.append(connection)
             if not connection.fallback:
                 by_token[token] = connection
+        self.connections = [connection for connection in known.values() if connection.seen == sample]
         return by_token
 
     def _see_subflows(self, decoded: Iterable[Decoded], by_token: Dict[int, Connection]) -> List[Subflow]:
-        """Returns those that are new.  The flow of a fallen-back connection is plain TCP, so not one of them."""
-        sample, known, new = self._sample, self._subflows, []
-        self.subflows = seen = []
+        """Returns those that are new, by connection and the initial one first.
+
+        The flow of a fallen-back connection is plain TCP, so not one of them.
+        """
+        sample, known = self._sample, self._subflows
+        new: Dict[int, Subflow] = {}
         for values, data, offset, layout in decoded:
-            state, cookie, ca_state, backoff, rtt, received, sent, retrans, token, flags = values
+            _, cookie, _, _, _, received, sent, retrans, token, _ = values
             connection = by_token.get(token)
             if connection is None:
                 continue
             flow = known.get(cookie)
             if flow is None or flow.token != token:
-                flow = known[cookie] = Subflow(cookie, token, connection)
-                new.append(flow)
+                flow = new[cookie] = Subflow(cookie, token, connection)
             elif flow.seen == sample:
                 continue
             elif received != flow.received or sent != flow.sent:
                 self._account(flow, received, sent, retrans)
-            flow.data, flow.offset, flow.layout = data, offset, layout
-            flow.seen, flow.flags, flow.ca_state, flow.backoff, flow.rtt = sample, flags, ca_state, backoff, rtt
-            flow.established = state == ESTABLISHED
-            seen.append(flow)
-        return new
+            flow.values, flow.data, flow.offset, flow.layout, flow.seen = values, data, offset, layout, sample
+        return sorted(new.values(), key=lambda flow: (flow.connection.id, not flow.initial, flow.ids))
 
     def _open(self, flow: Subflow) -> None:
         """A first look: what it carried so far counts, unless it is older than this agent."""
         flow.id, flow.number = next(self._subflow_ids), next(flow.connection.numbers)
-        values = flow.layout.values(flow.data, flow.offset) if flow.layout.values else ()
-        received, sent, retrans = values[5:8]
+        received, sent, retrans = flow.values[5:8]
         if self._sample == 1:
             flow.received, flow.sent, flow.retrans = received, sent, retrans
         elif flow.path:
@@ -228,22 +245,23 @@ class Ledger:
         for path in paths:
             path.clear()
         for flow in self.subflows:
+            state, _, _, backoff, rtt, _, _, _, _, flags = flow.values
             flow.live = False
-            if not flow.established:
+            if state != ESTABLISHED:
                 continue
             connection, path = flow.connection, flow.path
             connection.subflows += 1
             if path is None:
                 continue
-            if flow.backoff >= STALLED_BACKOFF:
+            if backoff >= STALLED_BACKOFF:
                 path.stalled += 1
             if not flow.routed:
                 continue
             path.subflows += 1
-            path.rtt_sum += flow.rtt
-            if flow.flags & sock_diag.BACKUP:
+            path.rtt_sum += rtt
+            if flags & sock_diag.BACKUP:
                 path.backup += 1
-            if path.up and flow.backoff < STALLED_BACKOFF:
+            if path.up and backoff < STALLED_BACKOFF:
                 flow.live = True
                 connection.live += 1
                 if connection.path is not path:

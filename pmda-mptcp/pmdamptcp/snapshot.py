@@ -5,13 +5,13 @@ A reader that fails is logged once, its metrics have no value, and the rest
 is served; when it works again, that is logged too.
 """
 
+import gc
 import os
 import socket
 from collections import Counter
-from operator import attrgetter
 from struct import error as StructError
 from time import monotonic, process_time
-from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar
+from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple, TypeVar
 
 from pyroute2.netlink.exceptions import NetlinkError
 
@@ -26,8 +26,8 @@ Shown = TypeVar("Shown", Connection, Subflow)
 
 FAULTS = (OSError, ValueError, NetlinkError, StructError, KeyError, TypeError, AttributeError)
 
-#: An MPTCP peer address nobody has (RFC 5737, RFC 3849): routed as the internet at large is.
-_ANYWHERE = {4: "192.0.2.1", 6: "2001:db8::1"}
+#: Is it IPv6? -> an address nobody has (RFC 5737, RFC 3849): routed as the internet at large is.
+_ANYWHERE = {False: "192.0.2.1", True: "2001:db8::1"}
 _MAX_PEERS = 64  # peers that an endpoint's routing is checked against
 _MAX_ROUTES = 200_000  # cached lookups
 
@@ -186,9 +186,11 @@ class Snapshot:
     @property
     def subflows_known(self) -> bool:
         """Does the kernel tell which sockets are subflows?  Not to everybody before Linux 6.18."""
-        ledger = self.ledger
-        return self.sampled and (self._privileged or bool(ledger.subflows) or not any(
-            one.established and not one.fallback for one in ledger.connections))
+        return self.sampled and not self._blind()
+
+    def _blind(self) -> bool:
+        return not self._privileged and not self.ledger.subflows and any(
+            one.established and not one.fallback for one in self.ledger.connections)
 
     @property
     def connections(self) -> List[Connection]:
@@ -201,7 +203,7 @@ class Snapshot:
         return self._shown(self.ledger.subflows)
 
     def _shown(self, rows: List[Shown]) -> List[Shown]:
-        return sorted(rows, key=attrgetter("id"))[:self._config.instances] if self.sampled else []
+        return rows[:self._config.instances] if self.sampled else []
 
     def omitted(self, rows: List[Shown]) -> int:
         """How many of these are beyond what is shown one by one."""
@@ -217,7 +219,7 @@ class Snapshot:
         return sum(one.established and one.fallback == fallback for one in self.ledger.connections) \
             if self.sampled else None
 
-    def redundancy(self) -> Counter:  # type: ignore[type-arg]  # not subscriptable in Python 3.8
+    def redundancy(self) -> "Counter[int]":
         """Live subflows -> number of established connections that have so many."""
         return Counter(one.live for one in self.ledger.connections if one.established and not one.fallback)
 
@@ -241,25 +243,27 @@ class Snapshot:
 
     def _sample(self) -> bool:
         rerouted = self.refresh_links()
-        connections, subflows = (self._decoders[protocol]
-                                 for protocol in (sock_diag.IPPROTO_MPTCP, socket.IPPROTO_TCP))
-        dumped = sock_diag.dump(sock_diag.IPPROTO_MPTCP)
-        found = list(connections.decode(dumped))
-        # Without a connection there are no subflows: spare the dump of all TCP sockets.
-        tcp = sock_diag.dump(socket.IPPROTO_TCP) if found else []
-        self.ledger.update(found, subflows.decode(tcp), self._paths.values(), rerouted)
-        self.cost.sockets = connections.sockets + subflows.sockets  # of all samples
-        malformed = connections.malformed + subflows.malformed
+        gc.disable()  # a sample makes many objects and no garbage
+        try:
+            self.ledger.update(self._dump(sock_diag.IPPROTO_MPTCP), self._dump(socket.IPPROTO_TCP),
+                               self._paths.values(), rerouted)
+        finally:
+            gc.enable()
+        self.cost.sockets = sum(decoder.sockets for decoder in self._decoders.values())
+        malformed = sum(decoder.malformed for decoder in self._decoders.values())
         if malformed and not self.cost.malformed:
             self._log("sock_diag: malformed messages are left out, mptcp.agent.malformed counts them")
         self.cost.malformed = malformed
-        if not self._privileged and not self._told_blind and found and not self.ledger.subflows:
+        if self._blind() and not self._told_blind:
             self._told_blind = True
             self._log("sock_diag: this kernel shows subflows to CAP_NET_ADMIN only; mptcp.subflow.* stays empty")
         return True
 
+    def _dump(self, protocol: int) -> Iterator[sock_diag.Decoded]:
+        yield from self._decoders[protocol].decode(sock_diag.dump(protocol))
+
     def _route(self, flows: List[Subflow]) -> None:
-        for flow, index in zip(flows, self._egress([flow.route_key for flow in flows])):
+        for flow, index in zip(flows, self._egress([flow.route for flow in flows])):
             path = self._by_index.get(index) if index else None
             flow.routed = path is not None
             flow.path = path or flow.path
@@ -283,35 +287,31 @@ class Snapshot:
         A subflow uses an endpoint when it has its address (and port, if the
         endpoint has one); address ids do not tell, the initial subflow's is 0.
         """
-        used: Counter = Counter()  # type: ignore[type-arg]
-        peers: Dict[str, set] = {}  # type: ignore[type-arg]
-        servers = set()
-        for flow in self.ledger.subflows:
-            address, port, remote, _ = flow.endpoints
-            if flow.live:
-                used[address, port] += 1
-                used[address] += 1
-            if flow.established:
-                peers.setdefault(address, set()).add((remote, flow.bound))
-                if flow.initial and flow.connection.server_side is False:
-                    servers.add((remote, 0))
-        ported = {(row.endpoint.address, row.endpoint.port) for row in self.endpoints if row.endpoint.port}
+        flows = self.ledger.subflows
+        live = Counter(flow.route for flow in flows if flow.live)
+        by_source: Dict[bytes, List[bytes]] = {}
+        for route in {flow.route for flow in flows if flow.established}:
+            by_source.setdefault(routes.source_of(route), []).append(route)
+        ported = [row.endpoint for row in self.endpoints if row.endpoint.port]
+        used = Counter(flow.endpoints[:2] for flow in flows if flow.live) if ported else Counter()
+        servers = {flow.route for flow in flows
+                   if flow.initial and flow.established and flow.connection.server_side is False}
         for row in self.endpoints:
             address, port = row.endpoint.address, row.endpoint.port
-            row.subflows = used[address, port] if port else \
-                used[address] - sum(used[one] for one in ported if one[0] == address)
-            row.misrouted = self._misrouted(row, peers.get(address, set()), servers)
+            own = [route for source in routes.sources(address) for route in by_source.get(source, ())]
+            row.subflows = used[address, port] if port else sum(live[route] for route in own) - sum(
+                used[one.address, one.port] for one in ported if one.address == address)
+            row.misrouted = self._misrouted(row.endpoint, own, servers)
 
-    def _misrouted(self, row: EndpointRow, peers: set, servers: set) -> Optional[bool]:  # type: ignore[type-arg]
-        """Asked with the peers that it talks to; a `subflow` endpoint would also join to our servers."""
-        address, owner = row.endpoint.address, self._owners.get(row.endpoint.address)
+    def _misrouted(self, endpoint: Endpoint, own: List[bytes], servers: Set[bytes]) -> Optional[bool]:
+        """Asked with the routes of its subflows; a `subflow` endpoint would also join to our servers."""
+        owner = self._owners.get(endpoint.address)
         if owner is None:
             return None
-        family = 6 if ":" in address else 4
-        asked = set(peers)
-        if row.endpoint.flags & path_manager.FLAGS["subflow"]:
-            asked |= {(server, row.endpoint.index) for server, _ in servers}
-        asked = {one for one in asked if (":" in one[0]) == (family == 6)} or {(_ANYWHERE[family], 0)}
-        found = self._egress([routes.key(address, *one) for one in sorted(asked)[:_MAX_PEERS]])
+        asked = sorted(own)[:_MAX_PEERS]
+        if endpoint.flags & path_manager.FLAGS["subflow"]:
+            joins = {routes.rerooted(server, endpoint.address, endpoint.index) for server in servers}
+            asked += sorted(filter(None, joins))[:_MAX_PEERS]
+        found = self._egress(asked or [routes.key(endpoint.address, _ANYWHERE[":" in endpoint.address])])
         known = [index for index in found if index is not None]
         return any(index != owner for index in known) if known else None

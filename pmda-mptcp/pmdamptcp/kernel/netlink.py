@@ -21,7 +21,7 @@ HEADER = Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 ATTRIBUTE = Struct("=HH")  # nlattr: length, type
 _ERROR_CODE = Struct("=i")
 
-RECEIVE_SIZE = 1 << 20  # a dump fills as much of it as the kernel likes (32 KiB)
+RECEIVE_SIZE = 1 << 16  # the kernel fills at most 32 KiB; much more would cost an mmap each time
 TIMEOUT = 2.0  # seconds; the kernel answers at once, this only ends a fault
 
 

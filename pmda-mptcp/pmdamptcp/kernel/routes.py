@@ -34,6 +34,28 @@ def key(source: str, destination: str, bound: int = 0) -> bytes:
         + bound.to_bytes(4, "little") + bytes([family])
 
 
+def source_of(route: bytes) -> bytes:
+    """The source address and family in a key, to compare with `sources`."""
+    return route[:16] + route[36:]
+
+
+def sources(address: str) -> List[bytes]:
+    """What `source_of` may give for an address: IPv4 is also seen as v4-mapped IPv6."""
+    found = [source_of(key(address, address))]
+    if ":" not in address:
+        found.append(V4_MAPPED + socket.inet_aton(address) + bytes([socket.AF_INET6]))
+    return found
+
+
+def rerooted(route: bytes, source: str, bound: int) -> Optional[bytes]:
+    """The key with another source and bound device; None when the families do not fit."""
+    destination, family = route[16:32], route[36]
+    if destination.startswith(V4_MAPPED):
+        destination, family = destination[12:].ljust(16, b"\0"), socket.AF_INET
+    rooted = key(source, source, bound)
+    return rooted[:16] + destination + rooted[32:] if rooted[36] == family else None
+
+
 def egress(keys: Iterable[bytes]) -> Dict[bytes, Optional[int]]:
     """Index of the interface that packets of each key leave by; None: no route.
 

@@ -65,12 +65,17 @@ MPTCP_INFO = {
 class Layout(NamedTuple):
     """Where one shape of message keeps its fields, and how to read them at once."""
 
-    proof: Callable[[bytes, int], Tuple[int, ...]]  # reads every attribute header of this shape
+    length: int  # of the whole message
+    proof: Callable[[bytes, int], Tuple[int, ...]]  # reads length, type and every attribute header
     headers: Tuple[int, ...]  # what they must be
     values: Optional[Callable[[bytes, int], Tuple[int, ...]]]  # None: not a socket of interest
     info: int  # offset of tcp_info or mptcp_info in the message
     info_length: int
     ids: Optional[Tuple[int, int]]  # offsets of the local and the remote address id
+
+
+#: Fits no message.
+_NOTHING = Layout(0, lambda data, offset: (), (0,), None, 0, 0, None)
 
 
 class Row:
@@ -198,44 +203,55 @@ class Decoder:
         The rest of a buffer after a malformed message is skipped and counted
         as one in `malformed`.
         """
-        layouts, length_type = self._layouts, _LENGTH_TYPE.unpack_from
+        layout = _NOTHING
+        length, proof, headers, values = layout[:4]
         for data in buffers:
             offset, size = 0, len(data)
             try:
                 while offset < size:
-                    length, kind = length_type(data, offset)
-                    if length < netlink.HEADER.size or offset + length > size:
-                        raise netlink.Malformed(f"message of {length} bytes in a rest of {size - offset}")
-                    if kind == SOCK_DIAG_BY_FAMILY:
-                        self.sockets += 1
-                        layout = layouts.get(length)
-                        if layout is None or layout.proof(data, offset) != layout.headers:
-                            layout = layouts[length] = self._learn(data, offset, length)
-                        if layout.values:
-                            yield layout.values(data, offset), data, offset, layout
+                    if offset + length > size or proof(data, offset) != headers:
+                        layout = self._layout_of(data, offset, size)
+                        length, proof, headers, values = layout[:4]
+                    if values:
+                        yield values(data, offset), data, offset, layout
+                    self.sockets += 1
                     offset += (length + 3) & ~3
             except (netlink.Malformed, StructError):
                 self.malformed += 1
 
-    def _learn(self, data: bytes, offset: int, length: int) -> Layout:
-        """The layout of the message at data[offset:]; raises Malformed."""
+    def _layout_of(self, data: bytes, offset: int, size: int) -> Layout:
+        """The layout of the message at data[offset:], known or new; raises Malformed."""
+        length, kind = _LENGTH_TYPE.unpack_from(data, offset)
+        if length < netlink.HEADER.size or offset + length > size:
+            raise netlink.Malformed(f"message of {length} bytes in a rest of {size - offset}")
+        if kind != SOCK_DIAG_BY_FAMILY:  # the end of the dump
+            self.sockets -= 1
+            return _NOTHING._replace(length=length)
+        layout = self._layouts.get(length)
+        if layout is None or layout.proof(data, offset) != layout.headers:
+            layout = self._layouts[length] = self._learn(data[offset:offset + length])
+        return layout
+
+    def _learn(self, message: bytes) -> Layout:
+        """The layout of a message; raises Malformed."""
+        length = len(message)
         if length < _MESSAGE_END:
             raise netlink.Malformed(f"socket message of {length} bytes")
-        message = data[offset:offset + length]
         found = netlink.attributes(message, _MESSAGE_END, length)
         info, info_length = found.get(INET_DIAG_INFO, (0, 0))
+        ulp: Dict[int, Tuple[int, int]] = {}
         nest: Dict[int, Tuple[int, int]] = {}
         if INET_DIAG_ULP_INFO in found:
             start, size = found[INET_DIAG_ULP_INFO]
             ulp = netlink.attributes(message, start, start + size)
             start, size = ulp.get(ULP_INFO_MPTCP, (0, 0))
             nest = netlink.attributes(message, start, start + size)
-            found = {**found, **{(INET_DIAG_ULP_INFO, kind): place for kind, place in ulp.items()}}
-        places = sorted(start - netlink.ATTRIBUTE.size for start, _ in (*found.values(), *nest.values()))
+        headers = [*found.values(), *ulp.values(), *nest.values()]
+        places = sorted(start - netlink.ATTRIBUTE.size for start, _ in headers)
         proof = _struct([(0, "I"), (4, "H"), *((place, "I") for place in places)]).unpack_from
         fields, ids = self._locate(info, info_length, nest)
         values = _struct([(_STATE, "B"), (_COOKIE, "Q"), *fields]).unpack_from if fields else None
-        return Layout(proof, proof(message), values, info, info_length, ids)
+        return Layout(length, proof, proof(message), values, info, info_length, ids)
 
 
 _Fields = List[Tuple[int, str]]

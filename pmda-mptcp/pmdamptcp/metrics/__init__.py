@@ -83,11 +83,11 @@ class Group(NamedTuple):
     metrics: "tuple[Metric, ...]"
     rows: "Callable[[Any], Any] | None" = None
 
-    def rows_of(self, snapshot: Any) -> "dict[int, Any]":
-        """Rows by instance id; PM_IN_NULL for the one row of a group without a domain."""
-        make = self.rows or (self.domain and self.domain.instances)
-        found = make(snapshot) if make else snapshot
-        return found if self.domain else {PM_IN_NULL: found}
+    def rows_of(self, snapshot: Any, instances: "dict[int, Any] | None") -> "dict[int, Any]":
+        """Rows by instance id, given those of the domain; PM_IN_NULL for the one row of a group without."""
+        if instances is None:
+            return {PM_IN_NULL: self.rows(snapshot) if self.rows else snapshot}
+        return self.rows(snapshot) if self.rows else instances
 
 
 PM_IN_NULL = 0xFFFFFFFF  # pmapi.h

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What does one sample cost, against ss(8) and against the bare dumps?
+
+    sudo python3 tests/bench/sample.py [N ...]
+
+For each N it opens N connections of 2 subflows in the lab and, in turn and
+several times, takes the CPU time (user and system) of three things on the
+same sockets: `ss -tinM`; receiving the same dumps without decoding them; and
+a full sample of the agent, every group of metrics refreshed with its
+instances.  Only the ratios of one run mean something.
+"""
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path[:0] = [REPOSITORY, os.path.join(REPOSITORY, "pmda-mptcp")]
+
+BUDGET_SS, BUDGET_RAW = 0.5, 1.8
+
+
+def receive(count):
+    """CPU seconds of each of `count` dumps of both protocols, not decoded."""
+    from pmdamptcp.kernel import sock_diag
+
+    def once():
+        sock_diag.dump(sock_diag.IPPROTO_MPTCP)
+        sock_diag.dump(6)
+    return [cpu_of(once) for _ in range(count)]
+
+
+def sample(count):
+    """CPU seconds of `count` full samples in one process; the first one meets all sockets for the first time."""
+    from pmdamptcp.config import Config
+    from pmdamptcp.metrics.registry import GROUPS
+    from pmdamptcp.snapshot import Snapshot
+    snapshot = Snapshot(Config(sample_age=0), print)
+
+    def once():
+        for group in GROUPS:
+            group.refresh(snapshot)
+            group.rows_of(snapshot, group.domain.instances(snapshot) if group.domain else None)
+    costs = []
+    for _ in range(count):
+        start = time.monotonic()
+        costs.append(cpu_of(once))
+        # The agent stretches its age gate with the cost; wait until it is open.
+        time.sleep(6 * (time.monotonic() - start))
+    return costs
+
+
+def cpu_of(work):
+    """CPU seconds that a call takes."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def cpu_of_command(argv):
+    """CPU seconds of a command whose output is thrown away."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(argv, stdout=subprocess.DEVNULL, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def worker(kind, count):
+    """What runs inside the host's namespaces: prints CPU seconds."""
+    if kind == "ss":
+        print(*[cpu_of_command(["ss", "-tinM"]) for _ in range(count)])
+    else:
+        print(*{"raw": receive, "sample": sample}[kind](count))
+
+
+def measure(lab, number, rounds):
+    """Medians in seconds: ss, raw, first sample, later samples."""
+    costs = {"ss": [], "raw": [], "first": [], "sample": []}
+
+    def ask(kind, count):
+        out = lab.client.run(sys.executable, os.path.abspath(__file__), "--worker", kind, str(count), timeout=300)
+        return [float(one) for one in out.stdout.split()]
+    with lab.hold(number):
+        for _ in range(rounds):
+            costs["ss"] += ask("ss", 3)
+            costs["raw"] += ask("raw", 4)[1:]
+            first, *later = ask("sample", 4)
+            costs["first"].append(first)
+            costs["sample"] += later
+    return {kind: statistics.median(values) for kind, values in costs.items()}
+
+
+def main():
+    """Print the table; exit status 1 when a budget is missed at the largest N."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("connections", nargs="*", type=int, default=[100, 1000, 5000])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        return worker(options.worker[0], int(options.worker[1]))
+    from tests.lab import Lab
+    print("CPU ms      ss -tinM  dumps only  first sample  sample   sample/ss  sample/dumps  first/ss", flush=True)
+    worst = False
+    with Lab(links=2, rate="1gbit", delay_ms=0) as lab:
+        lab.tutorial()
+        for number in options.connections:
+            cost = measure(lab, number, options.rounds)
+            ss, raw = cost["sample"] / cost["ss"], cost["sample"] / cost["raw"]
+            print(f"{number:6d} conn. {cost['ss'] * 1e3:8.1f}  {cost['raw'] * 1e3:10.1f}  {cost['first'] * 1e3:12.1f}"
+                  f"  {cost['sample'] * 1e3:6.1f}  {ss:10.2f}  {raw:12.2f}  {cost['first'] / cost['ss']:8.2f}", flush=True)
+            worst = ss > BUDGET_SS or raw > BUDGET_RAW
+    print(f"budget at the largest: sample/ss <= {BUDGET_SS}, sample/dumps <= {BUDGET_RAW}: "
+          f"{'missed' if worst else 'met'}")
+    return int(worst)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
