@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Recorded netlink messages, the same reshaped as older kernels send them, and made-up ones.
+
+Parses by itself, slowly and simply: what the agent's decoder says is compared
+with it.
+"""
+
+import ast
+import re
+import socket
+from pathlib import Path
+from struct import Struct
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+
+TCP, MPTCP = socket.IPPROTO_TCP, 262
+ESTABLISHED, SYN_SENT, LISTEN = 1, 2, 10
+SOCK_DIAG_BY_FAMILY, NLMSG_ERROR, NLMSG_DONE = 20, 2, 3
+INFO, ULP, ULP_NAME, ULP_MPTCP = 2, 19, 1, 3
+TOKEN_REM, TOKEN_LOC, RELWRITE_SEQ, MAP_SEQ, MAP_SFSEQ, SSN_OFFSET, MAP_DATALEN, FLAGS, ID_REM, ID_LOC = range(1, 11)
+# The order in which 5.10 to 6.12 put the attributes of a subflow; 6.18 puts what only
+# CAP_NET_ADMIN may see (RELWRITE_SEQ to MAP_DATALEN) last.
+ORDER_BEFORE_6_18 = (TOKEN_REM, TOKEN_LOC, RELWRITE_SEQ, MAP_SEQ, MAP_SFSEQ, SSN_OFFSET, MAP_DATALEN, FLAGS, ID_REM,
+                     ID_LOC)
+ORDER_6_18 = (TOKEN_REM, TOKEN_LOC, FLAGS, ID_REM, ID_LOC, RELWRITE_SEQ, MAP_SEQ, MAP_SFSEQ, SSN_OFFSET, MAP_DATALEN)
+FOR_ADMIN_ONLY = {RELWRITE_SEQ, MAP_SEQ, MAP_SFSEQ, SSN_OFFSET, MAP_DATALEN}
+
+HEADER = Struct("=IHHII")
+ATTRIBUTE = Struct("=HH")
+# inet_diag_msg: family, state, timer, retrans; ports; addresses; interface, cookie; expires, queues, uid, inode
+_SOCKET = Struct("=BBBB 2s2s 16s16s IQ IIIII")
+BODY = HEADER.size + _SOCKET.size
+
+
+def recorded(name):
+    """The bytes of a recorded file."""
+    return (DATA / name).read_bytes()
+
+
+def lines(name):
+    """The lines of a recorded text."""
+    return (DATA / name).read_text(encoding="utf-8").splitlines()
+
+
+def truth(name):
+    """What the recorded text says of each socket of a dump: dicts with `info` and `ulp`."""
+    found = []
+    for line in lines(name):
+        if re.match(r"len \d+ flags", line):
+            head, attrs = re.fullmatch(r"len \d+ flags \S+ (\{.*\}) attrs (\{.*\})", line).groups()
+            found.append({**ast.literal_eval(head), "attrs": ast.literal_eval(attrs), "info": {}, "ulp": {}})
+        elif line.startswith("    "):
+            name, values = line.strip().split(" ", 1)
+            found[-1]["ulp" if name == "ulp" else "info"] = ast.literal_eval(values)
+    return found
+
+
+def split(data):
+    """The messages of a receive buffer."""
+    found, offset = [], 0
+    while offset < len(data):
+        length = HEADER.unpack_from(data, offset)[0]
+        found.append(data[offset:offset + length])
+        offset += length + -length % 4
+    return found
+
+
+def sockets(name):
+    """The socket messages of a recorded dump."""
+    return [message for message in split(recorded(name)) if HEADER.unpack_from(message)[1] == SOCK_DIAG_BY_FAMILY]
+
+
+def attributes(data):
+    """[(type, payload)] of attributes that follow each other."""
+    found, offset = [], 0
+    while offset + ATTRIBUTE.size <= len(data):
+        length, kind = ATTRIBUTE.unpack_from(data, offset)
+        if length < ATTRIBUTE.size or offset + length > len(data):
+            raise ValueError("attribute overrun")
+        found.append((kind, data[offset + ATTRIBUTE.size:offset + length]))
+        offset += length + -length % 4
+    return found
+
+
+def pack(pairs):
+    """The reverse of `attributes`."""
+    return b"".join(ATTRIBUTE.pack(ATTRIBUTE.size + len(payload), kind) + payload + bytes(-len(payload) % 4)
+                    for kind, payload in pairs)
+
+
+def with_attributes(message, pairs):
+    """The same socket with other attributes."""
+    body = message[HEADER.size:BODY] + pack(pairs)
+    return HEADER.pack(HEADER.size + len(body), *HEADER.unpack_from(message)[1:]) + body
+
+
+def cut_info(message, length):
+    """As a kernel sends it whose tcp_info or mptcp_info is `length` bytes long."""
+    return with_attributes(message, [(kind, payload[:length] if kind == INFO else payload)
+                                     for kind, payload in attributes(message[BODY:])])
+
+
+def without(message, *kinds):
+    """Without some attributes."""
+    return with_attributes(message, [pair for pair in attributes(message[BODY:]) if pair[0] not in kinds])
+
+
+def subflow_attributes(message):
+    """{type: payload} of the MPTCP part of the ULP info; empty when there is none."""
+    ulp = dict(attributes(dict(attributes(message[BODY:])).get(ULP, b"")))
+    return dict(attributes(ulp.get(ULP_MPTCP, b"")))
+
+
+def with_subflow_attributes(message, pairs):
+    """With another MPTCP part of the ULP info, given as [(type, payload)]."""
+    ulp = pack([(ULP_NAME, b"mptcp\0"), (ULP_MPTCP, pack(pairs))])
+    return with_attributes(message, [(kind, ulp if kind == ULP else payload)
+                                     for kind, payload in attributes(message[BODY:])])
+
+
+def reordered(message, order, leave_out=()):
+    """With the attributes of the subflow in another order, and without some."""
+    found = subflow_attributes(message)
+    return with_subflow_attributes(message, [(kind, found[kind]) for kind in order if kind not in leave_out])
+
+
+def done(code=0, kind=NLMSG_DONE):
+    """The message that ends a dump."""
+    return HEADER.pack(20, kind, 2, 1, 0) + Struct("=i").pack(code)
+
+
+# Made-up sockets.
+
+TCP_INFO_FIELDS = {"ca_state": (1, "B"), "backoff": (4, "B"), "rtt": (68, "I"), "bytes_received": (128, "Q"),
+                   "bytes_sent": (200, "Q"), "bytes_retrans": (208, "Q")}
+MPTCP_INFO_FIELDS = {"flags": (8, "I"), "token": (12, "I"), "write_seq": (16, "Q"), "snd_una": (24, "Q"),
+                     "bytes_sent": (56, "Q"), "bytes_received": (64, "Q"), "bytes_acked": (72, "Q"),
+                     "subflows_total": (80, "B")}
+OPENED_BY_US, OPENED_BY_PEER, JOINED_BY_US, JOINED_BY_PEER = 451, 193, 460, 196  # seen in the samples
+BACKUP = 0x30
+
+
+def _info(length, fields, values):
+    info = bytearray(length)
+    for name, value in values.items():
+        place, code = fields[name]
+        Struct("=" + code).pack_into(info, place, value)
+    return bytes(info)
+
+
+def socket_message(cookie, pairs, *, state=ESTABLISHED, local=("10.0.1.1", 1000), remote=("10.0.1.2", 5040), bound=0,
+                   uid=0):
+    """A sock_diag message of a socket with these attributes."""
+    family = socket.AF_INET6 if ":" in local[0] else socket.AF_INET
+    ports = [port.to_bytes(2, "big") for _, port in (local, remote)]
+    addresses = [socket.inet_pton(family, address) for address, _ in (local, remote)]
+    body = _SOCKET.pack(family, state, 0, 0, *ports, *addresses, bound, cookie, 0, 0, 0, uid, 0) + pack(pairs)
+    return HEADER.pack(HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, 2, 1, 0) + body
+
+
+def connection(cookie, token, *, flags=2, info_length=96, info=None, **head):
+    """An MPTCP socket."""
+    values = {"flags": flags, "token": token, **(info or {})}
+    return socket_message(cookie, [(INFO, _info(96, MPTCP_INFO_FIELDS, values)[:info_length])], **head)
+
+
+def subflow(cookie, token, *, flags=OPENED_BY_US, ids=(0, 0), info_length=280, received=0, sent=0, retrans=0,
+            rtt=20000, backoff=0, ca_state=0, **head):
+    """A TCP socket that is a subflow; `ids` are the local and the remote one, None leaves them out."""
+    values = {"bytes_received": received, "bytes_sent": sent, "bytes_retrans": retrans, "rtt": rtt,
+              "backoff": backoff, "ca_state": ca_state}
+    word = Struct("=I").pack
+    nest = [(TOKEN_REM, word(0)), (TOKEN_LOC, word(token)), (FLAGS, word(flags))]
+    if ids:
+        nest += [(ID_REM, bytes([ids[1]])), (ID_LOC, bytes([ids[0]]))]
+    ulp = pack([(ULP_NAME, b"mptcp\0"), (ULP_MPTCP, pack(nest))])
+    return socket_message(cookie, [(INFO, _info(info_length, TCP_INFO_FIELDS, values)), (ULP, ulp)], **head)
+
+
+def plain_tcp(cookie, **head):
+    """A TCP socket that has nothing to do with MPTCP."""
+    return socket_message(cookie, [(INFO, bytes(280))], **head)
