@@ -7,8 +7,9 @@ subflow's own counters from sample to sample, so a subflow that ends keeps
 what was seen of it.  What it carried after its last sample is not seen.
 """
 
+from collections import Counter
 from itertools import count
-from typing import Callable, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, Optional, Tuple, TypeVar
 
 from .kernel import sock_diag
 from .kernel.sock_diag import Decoded, ESTABLISHED, Row
@@ -57,15 +58,21 @@ MANY = Path(0, "")  # stands for "more than one interface"
 class Connection(Row):
     """An MPTCP connection; `received`, `sent`, `retrans` sum up its subflows, ended ones included."""
 
-    __slots__ = ("id", "cookie", "seen", "fallback", "established", "subflows", "live", "path", "server_side",
+    __slots__ = ("id", "cookie", "seen", "open", "fallback", "established", "subflows", "dead", "path", "server_side",
                  "numbers", "received", "sent", "retrans", "_name")
 
     def __init__(self, number: int, cookie: int):
         self.id, self.cookie = number, cookie
         self.numbers = count(1)
+        self.open = 0  # the last sample in which it could have subflows
         self.server_side: Optional[bool] = None
         self.received = self.sent = self.retrans = 0
         self._name = ""
+
+    @property
+    def live(self) -> int:
+        """Established subflows that can do their work."""
+        return self.subflows - self.dead
 
     @property
     def name(self) -> str:
@@ -76,17 +83,17 @@ class Connection(Row):
 
 
 class Subflow(Row):
-    """A TCP subflow of a connection; `values` are what sock_diag.Decoder yields of it."""
+    """A TCP subflow of a connection."""
 
-    __slots__ = ("id", "cookie", "token", "connection", "number", "seen", "values", "received", "sent", "retrans", "route", "path", "routed", "live", "_name")
+    __slots__ = ("id", "cookie", "token", "connection", "number", "seen", "received", "sent", "retrans", "route", "path", "carrier", "routed", "live", "_name")
 
     def __init__(self, cookie: int, token: int, connection: Connection):
         self.cookie, self.token, self.connection = cookie, token, connection
-        self.values: Tuple[int, ...] = ()
         self.id = self.number = 0  # given when all new ones of a sample are known, the initial one first
         self.received = self.sent = self.retrans = 0
         self.route = b""  # what routing is asked with
         self.path: Optional[Path] = None  # the last known
+        self.carrier: Optional[Path] = None  # its bytes are booked on: the path up to the last sample
         self.routed = False  # is that where packets leave now?
         self._name = ""
 
@@ -104,14 +111,9 @@ class Subflow(Row):
         return self.values[0] == ESTABLISHED
 
     @property
-    def ca_state(self) -> int:
-        """State of congestion control, TCP_CA_* of linux/tcp.h."""
-        return self.values[2]
-
-    @property
     def flags(self) -> int:
         """MPTCP_SUBFLOW_FLAG_*."""
-        return self.values[9]
+        return self.values[8]
 
     @property
     def initial(self) -> bool:
@@ -130,6 +132,8 @@ def flow_text(row: Row) -> str:
     return f"{socket_text(local, local_port)}->{socket_text(remote, remote_port)}"
 
 
+Known = TypeVar("Known", Connection, Subflow)
+
 #: Gives subflows their path (and `routed`); asked for new ones, and for all after a change of routes.
 Router = Callable[[List[Subflow]], None]
 
@@ -145,6 +149,8 @@ class Ledger:
         self._connection_ids, self._subflow_ids = _ids(), _ids()
         self.connections: List[Connection] = []  # those of the last sample, the oldest first
         self.subflows: List[Subflow] = []
+        self.routes: Counter[bytes] = Counter()  # how many subflows take each, and how many of them are not live
+        self.dead_routes: Counter[bytes] = Counter()
 
     def update(self, connections: Iterable[Decoded], subflows: Iterable[Decoded], paths: Iterable[Path],
                rerouted: bool) -> None:
@@ -155,18 +161,30 @@ class Ledger:
         that routes may have changed since the last sample.
         """
         self._sample += 1
+        self.dead_routes.clear()
+        for path in paths:
+            path.clear()
         by_token = self._see_connections(connections)
+        if rerouted:
+            self._router(list(self._subflows.values()))
         new = self._see_subflows(subflows if by_token else (), by_token)
         for flow in new:
             flow.route = flow.route_key
-            self._subflows.pop(flow.cookie, None)  # a socket that was connected anew is another subflow
+            self._forget(flow.cookie)  # a socket that was connected anew is another subflow
             self._subflows[flow.cookie] = flow
-        self.subflows = [flow for flow in self._subflows.values() if flow.seen == self._sample]
-        if new or rerouted:
-            self._router(self.subflows if rerouted else new)
+            self.routes[flow.route] += 1
+        self.subflows = self._seen(self._subflows)
+        if new:
+            self._router(new)
         for flow in new:
             self._open(flow)
-        self._gauge(paths)
+            self._gauge(flow, flow.values)
+        if rerouted:
+            for flow in self._subflows.values():
+                flow.carrier = flow.path
+        for connection in self.connections:
+            if connection.path is not None and connection.established:
+                connection.path.sole += 1
         self._retire()
 
     def _see_connections(self, decoded: Iterable[Decoded]) -> Dict[int, Connection]:
@@ -179,11 +197,12 @@ class Ledger:
             connection.seen = sample
             connection.established = state == ESTABLISHED
             connection.fallback = bool(flags & sock_diag.MPTCP_INFO_FLAG_FALLBACK)
-            connection.subflows = connection.live = 0
+            connection.subflows = connection.dead = 0
             connection.path = None
             if not connection.fallback:
+                connection.open = sample
                 by_token[token] = connection
-        self.connections = [connection for connection in known.values() if connection.seen == sample]
+        self.connections = self._seen(known)
         return by_token
 
     def _see_subflows(self, decoded: Iterable[Decoded], by_token: Dict[int, Connection]) -> List[Subflow]:
@@ -191,27 +210,29 @@ class Ledger:
 
         The flow of a fallen-back connection is plain TCP, so not one of them.
         """
-        sample, known = self._sample, self._subflows
+        sample, known, gauge = self._sample, self._subflows, self._gauge
         new: Dict[int, Subflow] = {}
         for values, data, offset, layout in decoded:
-            _, cookie, _, _, _, received, sent, retrans, token, _ = values
-            connection = by_token.get(token)
-            if connection is None:
-                continue
+            _, cookie, _, _, received, sent, retrans, token, _ = values
             flow = known.get(cookie)
-            if flow is None or flow.token != token:
+            if flow is None or flow.token != token or flow.connection.open != sample:
+                connection = by_token.get(token)
+                if connection is None:
+                    continue
                 flow = new[cookie] = Subflow(cookie, token, connection)
             elif flow.seen == sample:
-                continue
+                continue  # a dump of a changing table can show a socket twice
             elif received != flow.received or sent != flow.sent:
                 self._account(flow, received, sent, retrans)
-            flow.values, flow.data, flow.offset, flow.layout, flow.seen = values, data, offset, layout, sample
+            flow.data, flow.offset, flow.layout, flow.seen = data, offset, layout, sample
+            if flow.id:
+                gauge(flow, values)
         return sorted(new.values(), key=lambda flow: (flow.connection.id, not flow.initial, flow.ids))
 
     def _open(self, flow: Subflow) -> None:
         """A first look: what it carried so far counts, unless it is older than this agent."""
         flow.id, flow.number = next(self._subflow_ids), next(flow.connection.numbers)
-        received, sent, retrans = flow.values[5:8]
+        received, sent, retrans = flow.values[4:7]
         if self._sample == 1:
             flow.received, flow.sent, flow.retrans = received, sent, retrans
         elif flow.path:
@@ -223,9 +244,10 @@ class Ledger:
     @staticmethod
     def _account(flow: Subflow, received: int, sent: int, retrans: int) -> None:
         """Add the growth of a subflow's counters; without a known path it waits for the next sample."""
-        path, connection = flow.path, flow.connection
+        path, connection = flow.carrier or flow.path, flow.connection
         if path is None:
             return
+        flow.carrier = flow.path
         if received >= flow.received and sent >= flow.sent:  # smaller: the kernel took the socket back to 0
             path.received += received - flow.received
             path.sent += sent - flow.sent
@@ -236,48 +258,53 @@ class Ledger:
                 connection.retrans += retrans - flow.retrans
         flow.received, flow.sent, flow.retrans = received, sent, retrans
 
-    def _gauge(self, paths: Iterable[Path]) -> None:
-        """Count subflows by path and by connection.
+    def _gauge(self, flow: Subflow, values: Tuple[int, ...]) -> None:
+        """Count a subflow for its path and its connection.
 
         Live is an established subflow that can do its work: its packets have
         an interface to leave by, that is up, and the peer answers.
         """
-        for path in paths:
-            path.clear()
-        for flow in self.subflows:
-            state, _, _, backoff, rtt, _, _, _, _, flags = flow.values
-            flow.live = False
-            if state != ESTABLISHED:
-                continue
-            connection, path = flow.connection, flow.path
+        state, _, backoff, rtt, _, _, _, _, flags = values
+        connection, path = flow.connection, flow.path
+        flow.live = False
+        if state == ESTABLISHED:
             connection.subflows += 1
-            if path is None:
-                continue
-            if backoff >= STALLED_BACKOFF:
-                path.stalled += 1
-            if not flow.routed:
-                continue
-            path.subflows += 1
-            path.rtt_sum += rtt
-            if flags & sock_diag.BACKUP:
-                path.backup += 1
-            if path.up and backoff < STALLED_BACKOFF:
-                flow.live = True
-                connection.live += 1
-                if connection.path is not path:
-                    connection.path = MANY if connection.path else path
-        for connection in self.connections:
-            if connection.path is not None and connection.established:
-                connection.path.sole += 1
+            if path is not None:
+                if backoff >= STALLED_BACKOFF:
+                    path.stalled += 1
+                if flow.routed:
+                    path.subflows += 1
+                    path.rtt_sum += rtt
+                    if flags & sock_diag.BACKUP:
+                        path.backup += 1
+                    if backoff < STALLED_BACKOFF and path.up:
+                        flow.live = True
+                        if connection.path is not path:
+                            connection.path = MANY if connection.path else path
+                        return
+            connection.dead += 1
+        self.dead_routes[flow.route] += 1
+
+    def _seen(self, known: Dict[int, Known]) -> List[Known]:
+        return [one for one in known.values() if one.seen == self._sample]
 
     def _retire(self) -> None:
         """Forget what two dumps in a row did not show: one alone can miss a socket."""
         oldest = self._sample - 1
         if len(self._subflows) != len(self.subflows):
-            for flow in [flow for flow in self._subflows.values() if flow.seen < oldest]:
-                del self._subflows[flow.cookie]
-                if flow.path:
-                    flow.path.closed += 1
+            for flow in [flow for flow in self._subflows.values() if flow.seen != self._sample]:
+                self.dead_routes[flow.route] += 1
+                if flow.seen < oldest:
+                    self._forget(flow.cookie)
         if len(self._connections) != len(self.connections):
             for connection in [one for one in self._connections.values() if one.seen < oldest]:
                 del self._connections[connection.cookie]
+
+    def _forget(self, cookie: int) -> None:
+        flow = self._subflows.pop(cookie, None)
+        if flow:
+            self.routes[flow.route] -= 1
+            if not self.routes[flow.route]:
+                del self.routes[flow.route]
+            if flow.path:
+                flow.path.closed += 1

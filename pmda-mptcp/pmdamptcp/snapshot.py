@@ -9,6 +9,7 @@ import gc
 import os
 import socket
 from collections import Counter
+from operator import attrgetter
 from struct import error as StructError
 from time import monotonic, process_time
 from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple, TypeVar
@@ -23,6 +24,7 @@ from .records import Endpoint
 from .stable_ids import Ids
 
 Shown = TypeVar("Shown", Connection, Subflow)
+_route = attrgetter("route")
 
 FAULTS = (OSError, ValueError, NetlinkError, StructError, KeyError, TypeError, AttributeError)
 
@@ -41,6 +43,10 @@ class Source:
         self._at = float("-inf")
         self._cost = 0.0
         self._complaint = ""
+
+    def expire(self) -> None:
+        """Let the next refresh read again, however young the value is."""
+        self._at = float("-inf")
 
     def refresh(self, age: float) -> bool:
         """Read again, unless the value is younger than `age` or than five times what reading takes.
@@ -124,6 +130,11 @@ class Snapshot:
         self._told_blind = False
         self.ledger = Ledger(self._route)
         self.endpoints: List[EndpointRow] = []
+
+    def expire(self) -> None:
+        """Let the next refreshes look at the kernel anew."""
+        for source in (self.counters, self.settings, self.path_manager, self.traffic, self._sockets):
+            source.expire()
 
     # What the tables refresh: each brings one source up to date, and what it needs.
 
@@ -263,7 +274,7 @@ class Snapshot:
         yield from self._decoders[protocol].decode(sock_diag.dump(protocol))
 
     def _route(self, flows: List[Subflow]) -> None:
-        for flow, index in zip(flows, self._egress([flow.route for flow in flows])):
+        for flow, index in zip(flows, self._egress(list(map(_route, flows)))):
             path = self._by_index.get(index) if index else None
             flow.routed = path is not None
             flow.path = path or flow.path
@@ -287,19 +298,19 @@ class Snapshot:
         A subflow uses an endpoint when it has its address (and port, if the
         endpoint has one); address ids do not tell, the initial subflow's is 0.
         """
-        flows = self.ledger.subflows
-        live = Counter(flow.route for flow in flows if flow.live)
+        flows, ledger = self.ledger.subflows, self.ledger
         by_source: Dict[bytes, List[bytes]] = {}
-        for route in {flow.route for flow in flows if flow.established}:
+        for route in ledger.routes:
             by_source.setdefault(routes.source_of(route), []).append(route)
         ported = [row.endpoint for row in self.endpoints if row.endpoint.port]
         used = Counter(flow.endpoints[:2] for flow in flows if flow.live) if ported else Counter()
-        servers = {flow.route for flow in flows
-                   if flow.initial and flow.established and flow.connection.server_side is False}
+        servers = {flow.route for flow in flows if flow.initial and flow.connection.server_side is False} \
+            if any(row.endpoint.flags & path_manager.FLAGS["subflow"] for row in self.endpoints) else set()
         for row in self.endpoints:
             address, port = row.endpoint.address, row.endpoint.port
             own = [route for source in routes.sources(address) for route in by_source.get(source, ())]
-            row.subflows = used[address, port] if port else sum(live[route] for route in own) - sum(
+            row.subflows = used[address, port] if port else sum(
+                ledger.routes[route] - ledger.dead_routes[route] for route in own) - sum(
                 used[one.address, one.port] for one in ported if one.address == address)
             row.misrouted = self._misrouted(row.endpoint, own, servers)
 

@@ -13,6 +13,7 @@ instances.  Only the ratios of one run mean something.
 import argparse
 import os
 import resource
+import socket
 import statistics
 import subprocess
 import sys
@@ -29,8 +30,9 @@ def receive(count):
     from pmdamptcp.kernel import sock_diag
 
     def once():
-        sock_diag.dump(sock_diag.IPPROTO_MPTCP)
-        sock_diag.dump(6)
+        for protocol in (sock_diag.IPPROTO_MPTCP, socket.IPPROTO_TCP):
+            for _ in sock_diag.dump(protocol):
+                pass
     return [cpu_of(once) for _ in range(count)]
 
 
@@ -47,10 +49,8 @@ def sample(count):
             group.rows_of(snapshot, group.domain.instances(snapshot) if group.domain else None)
     costs = []
     for _ in range(count):
-        start = time.monotonic()
+        snapshot.expire()
         costs.append(cpu_of(once))
-        # The agent stretches its age gate with the cost; wait until it is open.
-        time.sleep(6 * (time.monotonic() - start))
     return costs
 
 
@@ -87,8 +87,8 @@ def measure(lab, number, rounds):
     with lab.hold(number):
         for _ in range(rounds):
             costs["ss"] += ask("ss", 3)
-            costs["raw"] += ask("raw", 4)[1:]
-            first, *later = ask("sample", 4)
+            costs["raw"] += ask("raw", 6)[1:]
+            first, *later = ask("sample", 6)
             costs["first"].append(first)
             costs["sample"] += later
     return {kind: statistics.median(values) for kind, values in costs.items()}

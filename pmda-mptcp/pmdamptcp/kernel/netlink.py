@@ -9,7 +9,7 @@ import errno
 import os
 import socket
 from struct import Struct, error as StructError
-from typing import Dict, Iterator, List, Tuple
+from typing import Dict, Iterator, Tuple
 
 NLMSG_ERROR = 2
 NLMSG_DONE = 3
@@ -95,24 +95,23 @@ def open_socket(protocol: int, groups: int = 0) -> socket.socket:
     return sock
 
 
-def dump(sock: socket.socket, kind: int, payload: bytes) -> List[bytes]:
-    """Send a dump request and return its receive buffers, the last with NLMSG_DONE.
+def dump(sock: socket.socket, kind: int, payload: bytes) -> Iterator[bytes]:
+    """Send a dump request and yield its receive buffers, as they come.
 
-    Raises OSError for the kernel's refusal (its errno) and for a dump that
-    was cut short, Malformed for garbage.
+    A buffer is best decoded before the next is asked for, while it is in the
+    CPU's cache.  Raises OSError for the kernel's refusal (its errno) and for
+    a dump that was cut short.
     """
     sock.send(request(kind, NLM_F_DUMP, payload))
-    buffers = []
-    while True:
+    done = None
+    while done is None:
         data = sock.recv(RECEIVE_SIZE)
         if not data:
             raise OSError(errno.EPIPE, "netlink socket closed")
-        buffers.append(data)
         done = _end_of_dump(data)
-        if done is not None:
-            if done:
-                raise OSError(done, os.strerror(done))
-            return buffers
+        if done:
+            raise OSError(done, os.strerror(done))
+        yield data
 
 
 def _end_of_dump(data: bytes) -> "int | None":

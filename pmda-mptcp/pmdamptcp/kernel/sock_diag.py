@@ -11,9 +11,10 @@ Structures: linux/inet_diag.h, linux/tcp.h, linux/mptcp.h.  The length of an
 info structure tells how much of it this kernel fills (it only ever grows).
 """
 
+import errno
 import socket
 from struct import Struct, error as StructError
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import netlink
 
@@ -86,6 +87,11 @@ class Row:
     offset: int
     layout: Layout
 
+    @property
+    def values(self) -> Tuple[int, ...]:
+        """What Decoder.decode yielded of it."""
+        return self.layout.values(self.data, self.offset) if self.layout.values else ()
+
     def byte(self, place: int) -> int:
         """One byte of the message."""
         return self.data[self.offset + place]
@@ -156,26 +162,22 @@ def info_field(table: Dict[str, Tuple[int, str]], name: str) -> Callable[[Row], 
     return get
 
 
-def dump(protocol: int) -> List[bytes]:
+def dump(protocol: int) -> Iterator[bytes]:
     """All sockets of a protocol (IPPROTO_TCP or IPPROTO_MPTCP) with INFO, as receive buffers.
 
     Raises OSError: ENOENT means that the kernel has no (m)ptcp_diag or no
-    such protocol; a family that the kernel lacks is left out.
+    such protocol.  That it has no IPv6 is no error.
     """
-    buffers: List[bytes] = []
-    refused = None
     for family in (socket.AF_INET, socket.AF_INET6):
         payload = _REQUEST.pack(family, protocol & 0xFF, 1 << (INET_DIAG_INFO - 1), WANTED_STATES)
         if protocol > 0xFF:  # does not fit the byte of the request, so the kernel takes it as an attribute
             payload += _PROTOCOL.pack(_PROTOCOL.size, INET_DIAG_REQ_PROTOCOL, protocol)
         try:
             with netlink.open_socket(NETLINK_SOCK_DIAG) as sock:
-                buffers += netlink.dump(sock, SOCK_DIAG_BY_FAMILY, payload)
+                yield from netlink.dump(sock, SOCK_DIAG_BY_FAMILY, payload)
         except OSError as error:
-            refused = error
-            if family == socket.AF_INET:
+            if family == socket.AF_INET or error.errno != errno.ENOENT:
                 raise
-    return buffers if buffers or refused is None else []
 
 
 Decoded = Tuple[Tuple[int, ...], bytes, int, Layout]
@@ -186,7 +188,7 @@ class Decoder:
     """Decodes the dumps of one protocol; remembers only layouts and what it could not read.
 
     `protocol` IPPROTO_MPTCP yields (state, cookie, flags, token) of each
-    connection.  IPPROTO_TCP yields (state, cookie, ca_state, backoff, rtt,
+    connection.  IPPROTO_TCP yields (state, cookie, backoff, rtt,
     bytes_received, bytes_sent, bytes_retrans, token, flags) of each subflow
     and leaves out whatever is not one: plain TCP, TIME-WAIT.
     """
@@ -197,7 +199,7 @@ class Decoder:
         self.sockets = 0  # all that the kernel sent
         self.malformed = 0
 
-    def decode(self, buffers: List[bytes]) -> Iterator[Decoded]:
+    def decode(self, buffers: Iterable[bytes]) -> Iterator[Decoded]:
         """Yields (values, buffer, offset, layout) for each socket of interest.
 
         The rest of a buffer after a malformed message is skipped and counted
@@ -273,7 +275,7 @@ def _locate_mptcp(info: int, length: int, _nest: Dict[int, Tuple[int, int]]) -> 
     return [(info + place, code) for place, code in (MPTCP_INFO["flags"], MPTCP_INFO["token"])], None
 
 
-_SAMPLED = [TCP_INFO[name] for name in ("ca_state", "backoff", "rtt", "bytes_received", "bytes_sent", "bytes_retrans")]
+_SAMPLED = [TCP_INFO[name] for name in ("backoff", "rtt", "bytes_received", "bytes_sent", "bytes_retrans")]
 
 
 def _locate_subflow(info: int, length: int, nest: Dict[int, Tuple[int, int]],

@@ -26,8 +26,9 @@ def _egress(row):
     return row.path.name if row.routed else None
 
 
-def _ca_state(row):
-    return _CA_STATES[row.ca_state] if row.ca_state < len(_CA_STATES) else str(row.ca_state)
+def _ca_state(row, number=info_field(TCP_INFO, "ca_state")):
+    state = number(row)
+    return _CA_STATES[state] if state < len(_CA_STATES) else str(state)
 
 
 def _flags(row):
