@@ -3,7 +3,7 @@
 
 import json
 import os
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import cpmapi
 from cpmda import pmda_indom, pmda_pmid
@@ -18,12 +18,13 @@ from .snapshot import Snapshot
 
 DOMAIN = 262  # IPPROTO_MPTCP; free in PCP's stdpmid
 
-_NO_VALUE = [cpmapi.PM_ERR_VALUE, 0]
+_SERIAL_MASK = (1 << 22) - 1  # of a pmInDom, as pmInDom_serial(3) gives it
+_NO_VALUE = None  # leaves the instance out
 _NOT_NOW = [cpmapi.PM_ERR_AGAIN, 0]  # the source of the whole group fails
 _NOT_IN_THIS_KERNEL = [cpmapi.PM_ERR_APPVERSION, 0]
 
 
-class Agent(PMDA):  # type: ignore[misc]  # pcp has no type hints
+class Agent(PMDA):
     """The agent.  `run` serves pmcd until it closes the pipe.
 
     To be made without touching the kernel: PCP's Install runs it for the
@@ -104,7 +105,7 @@ class Agent(PMDA):  # type: ignore[misc]  # pcp has no type hints
         self._indoms[domain.serial].replace(rows, domain.name)
         return rows
 
-    def _value(self, cluster: int, item: int, inst: int) -> List[Any]:
+    def _value(self, cluster: int, item: int, inst: int) -> Optional[List[Any]]:
         get = self._getters.get((cluster, item))
         if get is None:
             return [cpmapi.PM_ERR_PMID, 0]
@@ -116,6 +117,7 @@ class Agent(PMDA):  # type: ignore[misc]  # pcp has no type hints
             return _NOT_IN_THIS_KERNEL if inst == PM_IN_NULL else _NO_VALUE
         return [value, 1]
 
-    def _labels(self, serial: int, inst: int) -> str:
+    def _labels(self, indom: int, inst: int) -> str:
+        serial = indom & _SERIAL_MASK
         row = self._instances.get(serial, {}).get(inst)
         return json.dumps(self._domains[serial].labels(row)) if row is not None else "{}"

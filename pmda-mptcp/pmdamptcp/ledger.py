@@ -64,7 +64,11 @@ class Connection(Row):
     def __init__(self, number: int, cookie: int):
         self.id, self.cookie = number, cookie
         self.numbers = count(1)
+        self.seen = 0  # the last sample that showed it
         self.open = 0  # the last sample in which it could have subflows
+        self.established = self.fallback = False
+        self.subflows = self.dead = 0  # established ones, and those of them that cannot do their work
+        self.path: Optional[Path] = None  # of its live subflows, or MANY
         self.server_side: Optional[bool] = None
         self.received = self.sent = self.retrans = 0
         self._name = ""
@@ -85,10 +89,13 @@ class Connection(Row):
 class Subflow(Row):
     """A TCP subflow of a connection."""
 
-    __slots__ = ("id", "cookie", "token", "connection", "number", "seen", "received", "sent", "retrans", "route", "path", "carrier", "routed", "live", "_name")
+    __slots__ = ("id", "cookie", "token", "connection", "number", "seen", "received", "sent", "retrans",
+                 "route", "path", "carrier", "routed", "live", "_name")
 
     def __init__(self, cookie: int, token: int, connection: Connection):
         self.cookie, self.token, self.connection = cookie, token, connection
+        self.seen = 0  # the last sample that showed it
+        self.live = False
         self.id = self.number = 0  # given when all new ones of a sample are known, the initial one first
         self.received = self.sent = self.retrans = 0
         self.route = b""  # what routing is asked with
@@ -183,7 +190,7 @@ class Ledger:
             for flow in self._subflows.values():
                 flow.carrier = flow.path
         for connection in self.connections:
-            if connection.path is not None and connection.established:
+            if connection.path is not None:
                 connection.path.sole += 1
         self._retire()
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, Optional
 class Link(NamedTuple):
     """A network device. `up`: administratively up and with carrier."""
 
-    index: int
+    ifindex: int
     name: str
     up: bool
 
@@ -22,12 +22,12 @@ class Limits(NamedTuple):
 class Endpoint(NamedTuple):
     """A path-manager endpoint, as `ip mptcp endpoint` shows it.
 
-    `port` 0: any; `index`: the device it is tied to, 0 for none; `flags`:
+    `port` 0: any; `ifindex`: the device it is tied to, 0 for none; `flags`:
     MPTCP_PM_ADDR_FLAG_* of linux/mptcp_pm.h.
     """
 
     id: int
     address: str
     port: int
-    index: int
+    ifindex: int
     flags: int

@@ -18,7 +18,6 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from .config import Config
 from .kernel import interfaces, netstat, path_manager, routes, sock_diag, sysctl
-from .kernel.netlink import Malformed
 from .ledger import Connection, Ledger, Path, Subflow
 from .records import Endpoint
 from .stable_ids import Ids
@@ -120,6 +119,7 @@ class Snapshot:
         self._routes = Source("route lookup", lambda: None, log)
         self._changes: Optional[interfaces.Changes] = None
         self._route_cache: Dict[bytes, Optional[int]] = {}
+        self._rerouted = False  # since the last sample of the sockets
         self._owners: Dict[str, int] = {}
         self._by_index: Dict[int, Path] = {}
         self._paths: Dict[str, Path] = {}
@@ -146,7 +146,7 @@ class Snapshot:
         """net.mptcp."""
         self.settings.refresh(self._config.sample_age)
 
-    def refresh_links(self) -> bool:
+    def refresh_links(self) -> None:
         """Links and addresses, when something about them or about routes changed."""
         changed = True
         try:
@@ -158,7 +158,7 @@ class Snapshot:
         if changed or self._links.value is None:
             self._links.refresh(0)
             self._route_cache.clear()
-        return changed
+            self._rerouted = True
 
     def refresh_traffic(self) -> None:
         """Device counters and link state."""
@@ -169,7 +169,7 @@ class Snapshot:
         """Limits and endpoints."""
         self.refresh_links()
         if self.path_manager.refresh(self._config.sample_age):
-            found = [(endpoint, self._link_name(endpoint.index))
+            found = [(endpoint, self._link_name(endpoint.ifindex))
                      for endpoint in (self.path_manager.value or (None, ()))[1]]
             self.endpoints = [EndpointRow(number, *key) for key, number in self._endpoint_ids.of(found).items()]
 
@@ -242,7 +242,7 @@ class Snapshot:
         ids = self._path_ids.of([*(link.name for link in links),
                                  *(name for name, path in self._paths.items() if path.carried)])
         self._paths = {name: self._paths.get(name) or Path(number, name) for name, number in ids.items()}
-        self._by_index = {link.index: self._paths[link.name] for link in links}
+        self._by_index = {link.ifindex: self._paths[link.name] for link in links}
         state = {link.name: link.up for link in links}
         for path in self._paths.values():
             path.up = state.get(path.name, False)
@@ -253,7 +253,8 @@ class Snapshot:
         return path.name if path else ""
 
     def _sample(self) -> bool:
-        rerouted = self.refresh_links()
+        self.refresh_links()
+        rerouted, self._rerouted = self._rerouted, False
         gc.disable()  # a sample makes many objects and no garbage
         try:
             self.ledger.update(self._dump(sock_diag.IPPROTO_MPTCP), self._dump(socket.IPPROTO_TCP),
@@ -321,7 +322,7 @@ class Snapshot:
             return None
         asked = sorted(own)[:_MAX_PEERS]
         if endpoint.flags & path_manager.FLAGS["subflow"]:
-            joins = {routes.rerooted(server, endpoint.address, endpoint.index) for server in servers}
+            joins = {routes.rerooted(server, endpoint.address, endpoint.ifindex) for server in servers}
             asked += sorted(filter(None, joins))[:_MAX_PEERS]
         found = self._egress(asked or [routes.key(endpoint.address, _ANYWHERE[":" in endpoint.address])])
         known = [index for index in found if index is not None]

@@ -111,8 +111,9 @@ def main():
         for number in options.connections:
             cost = measure(lab, number, options.rounds)
             ss, raw = cost["sample"] / cost["ss"], cost["sample"] / cost["raw"]
-            print(f"{number:6d} conn. {cost['ss'] * 1e3:8.1f}  {cost['raw'] * 1e3:10.1f}  {cost['first'] * 1e3:12.1f}"
-                  f"  {cost['sample'] * 1e3:6.1f}  {ss:10.2f}  {raw:12.2f}  {cost['first'] / cost['ss']:8.2f}", flush=True)
+            print(f"{number:6d} conn. {cost['ss'] * 1e3:8.1f}  {cost['raw'] * 1e3:10.1f}  "
+                  f"{cost['first'] * 1e3:12.1f}  {cost['sample'] * 1e3:6.1f}  {ss:10.2f}  {raw:12.2f}  "
+                  f"{cost['first'] / cost['ss']:8.2f}", flush=True)
             worst = ss > BUDGET_SS or raw > BUDGET_RAW
     print(f"budget at the largest: sample/ss <= {BUDGET_SS}, sample/dumps <= {BUDGET_RAW}: "
           f"{'missed' if worst else 'met'}")

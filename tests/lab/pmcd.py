@@ -107,7 +107,7 @@ class PrivatePcp:
         if not merge:
             raise LabError("pmnsmerge is missing: Debian package pcp")
         # pmnsmerge reads symbols of numbers from files next to the sources.
-        run(merge, "-a", pmns / "root_pmcd", pmns / "root_linux", self.work / "root_mptcp",
+        run(merge, "-f", "-a", pmns / "root_pmcd", pmns / "root_linux", self.work / "root_mptcp",
             self.work / "root", cwd=pmns)
 
     def _start_pmcd(self):

@@ -131,6 +131,9 @@ def done(code=0, kind=NLMSG_DONE):
 
 # Made-up sockets.
 
+#: What the decoder yields of a subflow and of a connection, in its order.
+SUBFLOW_VALUES = "state cookie backoff rtt received sent retrans token flags".split()
+CONNECTION_VALUES = "state cookie flags token".split()
 TCP_INFO_FIELDS = {"ca_state": (1, "B"), "backoff": (4, "B"), "rtt": (68, "I"), "bytes_received": (128, "Q"),
                    "bytes_sent": (200, "Q"), "bytes_retrans": (208, "Q")}
 MPTCP_INFO_FIELDS = {"flags": (8, "I"), "token": (12, "I"), "write_seq": (16, "Q"), "snd_una": (24, "Q"),

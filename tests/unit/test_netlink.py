@@ -33,7 +33,7 @@ class Socket:
 
 def dump(*answers):
     """The buffers of a dump that gets these answers."""
-    return netlink.dump(Socket(*answers), m.SOCK_DIAG_BY_FAMILY, b"")
+    return list(netlink.dump(Socket(*answers), m.SOCK_DIAG_BY_FAMILY, b""))
 
 
 MESSAGES = b"".join(m.sockets("mptcp_dump_host-a_af2.bin"))
@@ -101,7 +101,7 @@ def test_requests_are_padded_and_say_their_length(payload):
 def test_a_dump_asks_once_and_returns_all_buffers():
     """The end in a buffer of its own."""
     sock = Socket(MESSAGES, MESSAGES[:224], m.done())
-    assert netlink.dump(sock, 20, b"body") == [MESSAGES, MESSAGES[:224], m.done()]
+    assert list(netlink.dump(sock, 20, b"body")) == [MESSAGES, MESSAGES[:224], m.done()]
     assert sock.sent == [netlink.request(20, netlink.NLM_F_DUMP, b"body")]
 
 

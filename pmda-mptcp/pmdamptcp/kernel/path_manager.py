@@ -40,7 +40,7 @@ def _endpoint(message: Any) -> Optional[Endpoint]:
     address = nest.get_attr("MPTCP_PM_ADDR_ATTR_ADDR4") or nest.get_attr("MPTCP_PM_ADDR_ATTR_ADDR6")
     return Endpoint(id=nest.get_attr("MPTCP_PM_ADDR_ATTR_ID") or 0, address=address or "",
                     port=nest.get_attr("MPTCP_PM_ADDR_ATTR_PORT") or 0,
-                    index=_index(nest.get_attr("MPTCP_PM_ADDR_ATTR_IF_IDX")),
+                    ifindex=_index(nest.get_attr("MPTCP_PM_ADDR_ATTR_IF_IDX")),
                     flags=nest.get_attr("MPTCP_PM_ADDR_ATTR_FLAGS") or 0)
 
 

@@ -157,7 +157,7 @@ def info_field(table: Dict[str, Tuple[int, str]], name: str) -> Callable[[Row], 
         layout = row.layout
         if layout.info_length < needed:
             return None
-        return unpack(row.data, row.offset + layout.info + place)[0]  # type: ignore[no-any-return]
+        return unpack(row.data, row.offset + layout.info + place)[0]
 
     return get
 

@@ -36,6 +36,7 @@ USEC = Units(dim_time=1, scale_time=1)
 MSEC = Units(dim_time=1, scale_time=2)
 BYTE_PER_SEC = Units(dim_space=1, dim_time=-1, scale_time=3)
 
+
 class Metric(NamedTuple):
     """One metric.
 

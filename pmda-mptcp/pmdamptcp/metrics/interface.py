@@ -40,7 +40,8 @@ SUBFLOWS = Group(9, INTERFACES, Snapshot.refresh_sockets, (
            "way can see it: on the receiving host a dead path shows no sign here."),
     Metric("mptcp.interface.sole_path_connections", U32, INSTANT, COUNT, lambda path: path.sole,
            "Connections that would hang if this link went",
-           "Established MPTCP connections all of whose live subflows use this interface."),
+           "MPTCP connections all of whose live subflows use this interface. Half-closed ones, in which data "
+           "still flow one way, count too."),
     Metric("mptcp.interface.rtt", U32, INSTANT, USEC, lambda path: path.rtt,
            "Mean smoothed round-trip time of the subflows",
            "Of the established subflows that leave by this interface; no value without one. Queues of the "
