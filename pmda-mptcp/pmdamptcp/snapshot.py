@@ -119,6 +119,7 @@ class Snapshot:
         self._routes = Source("route lookup", lambda: None, log)
         self._changes: Optional[interfaces.Changes] = None
         self._route_cache: Dict[bytes, Optional[int]] = {}
+        self._links_changed = True  # since they were last read
         self._rerouted = False  # since the last sample of the sockets
         self._owners: Dict[str, int] = {}
         self._by_index: Dict[int, Path] = {}
@@ -155,8 +156,9 @@ class Snapshot:
             changed = self._changes.any()
         except OSError:
             self._changes = None  # no word of changes: look each time
-        if changed or self._links.value is None:
-            self._links.refresh(0)
+        self._links_changed |= changed or self._links.value is None
+        if self._links_changed and self._links.refresh(0):
+            self._links_changed = False
             self._route_cache.clear()
             self._rerouted = True
 

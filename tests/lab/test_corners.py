@@ -139,12 +139,11 @@ def test_agent_runs_as_pcp_with_one_capability(lab):
     assert "CAP_NET_ADMIN" in lab.client.agent_log()
 
 
-def test_malformed_configuration_is_said_and_survived(lab, tmp_path):
+def test_malformed_configuration_is_said_and_survived(lab):
     """Nonsense in the file: one line each in the log, defaults in force, everything answered."""
-    path = tmp_path / "mptcp.conf"
-    path.write_text("[mptcp]\ninstances = many\ncolour = blue\n", encoding="utf-8")
-    tmp_path.chmod(0o755)
     host = lab.server
+    path = host.work / "mptcp.conf"
+    path.write_text("[mptcp]\ninstances = many\ncolour = blue\n", encoding="utf-8")
     host.stop_pcp()
     host.start_pcp(env={"PMDAMPTCP_CONFIG": str(path)})
     print(host.agent_log())
@@ -153,11 +152,11 @@ def test_malformed_configuration_is_said_and_survived(lab, tmp_path):
     assert totals(host) == (0, 0)
 
 
-def test_cap_leaves_out_instances_but_not_sums(lab, tmp_path):
+def test_cap_leaves_out_instances_but_not_sums(lab):
     """With instances = 2, two connections are shown, five are counted, and the rest is told."""
-    path = tmp_path / "mptcp.conf"
-    path.write_text("[mptcp]\ninstances = 2\n", encoding="utf-8")
     host = lab.server
+    path = host.work / "mptcp.conf"
+    path.write_text("[mptcp]\ninstances = 2\n", encoding="utf-8")
     host.stop_pcp()
     host.start_pcp(env={"PMDAMPTCP_CONFIG": str(path)})
     with lab.hold(5):
