@@ -8,11 +8,11 @@ what was seen of it.  What it carried after its last sample is not seen.
 """
 
 from collections import Counter
-from itertools import count
-from typing import Callable, Dict, Iterable, Iterator, List, Optional, Tuple, TypeVar
+from typing import Callable, Dict, Iterable, Iterator, List, Tuple, TypeVar
 
+from .flows import MANY, Connection, Path, Subflow
 from .kernel import sock_diag
-from .kernel.sock_diag import Decoded, ESTABLISHED, Row
+from .kernel.sock_diag import ESTABLISHED, Decoded
 
 #: Retransmission backoff from which a subflow counts as stalled: some two
 #: seconds without an answer at a usual round-trip time.
@@ -24,119 +24,6 @@ def _ids() -> Iterator[int]:
     """Instance ids: positive 31 bits, handed out once (they wrap after two thousand million)."""
     while True:
         yield from range(1, _LAST_ID)
-
-
-class Path:
-    """An interface as MPTCP uses it: totals since the agent started, gauges of the last sample."""
-
-    __slots__ = ("id", "name", "up", "received", "sent", "retrans", "opened", "closed",
-                 "subflows", "backup", "stalled", "sole", "rtt_sum")
-
-    def __init__(self, number: int, name: str):
-        self.id, self.name, self.up = number, name, False
-        self.received = self.sent = self.retrans = self.opened = self.closed = 0
-        self.clear()
-
-    def clear(self) -> None:
-        """Start the gauges of a new sample."""
-        self.subflows = self.backup = self.stalled = self.sole = self.rtt_sum = 0
-
-    @property
-    def rtt(self) -> Optional[int]:
-        """Mean smoothed round-trip time of its subflows in microseconds; None without one."""
-        return self.rtt_sum // self.subflows if self.subflows else None
-
-    @property
-    def carried(self) -> bool:
-        """Has it ever carried MPTCP?"""
-        return bool(self.opened or self.received or self.sent or self.subflows)
-
-
-MANY = Path(0, "")  # stands for "more than one interface"
-
-
-class Connection(Row):
-    """An MPTCP connection; `received`, `sent`, `retrans` sum up its subflows, ended ones included."""
-
-    __slots__ = ("id", "cookie", "seen", "open", "fallback", "established", "subflows", "dead", "path", "server_side",
-                 "numbers", "received", "sent", "retrans", "_name")
-
-    def __init__(self, number: int, cookie: int):
-        self.id, self.cookie = number, cookie
-        self.numbers = count(1)
-        self.seen = 0  # the last sample that showed it
-        self.open = 0  # the last sample in which it could have subflows
-        self.established = self.fallback = False
-        self.subflows = self.dead = 0  # established ones, and those of them that cannot do their work
-        self.path: Optional[Path] = None  # of its live subflows, or MANY
-        self.server_side: Optional[bool] = None
-        self.received = self.sent = self.retrans = 0
-        self._name = ""
-
-    @property
-    def live(self) -> int:
-        """Established subflows that can do their work."""
-        return self.subflows - self.dead
-
-    @property
-    def name(self) -> str:
-        """`c17 10.0.1.1:33752->10.0.1.2:5201`, for good."""
-        if not self._name:
-            self._name = f"c{self.id} {flow_text(self)}"
-        return self._name
-
-
-class Subflow(Row):
-    """A TCP subflow of a connection."""
-
-    __slots__ = ("id", "cookie", "token", "connection", "number", "seen", "received", "sent", "retrans",
-                 "route", "path", "carrier", "routed", "live", "_name")
-
-    def __init__(self, cookie: int, token: int, connection: Connection):
-        self.cookie, self.token, self.connection = cookie, token, connection
-        self.seen = 0  # the last sample that showed it
-        self.live = False
-        self.id = self.number = 0  # given when all new ones of a sample are known, the initial one first
-        self.received = self.sent = self.retrans = 0
-        self.route = b""  # what routing is asked with
-        self.path: Optional[Path] = None  # the last known
-        self.carrier: Optional[Path] = None  # its bytes are booked on: the path up to the last sample
-        self.routed = False  # is that where packets leave now?
-        self._name = ""
-
-    @property
-    def name(self) -> str:
-        """`c17::2 enp1s0 10.0.2.1:33493->10.0.2.2:5201`, for good."""
-        if not self._name:
-            interface = self.path.name if self.path else "-"
-            self._name = f"c{self.connection.id}::{self.number} {interface} {flow_text(self)}"
-        return self._name
-
-    @property
-    def established(self) -> bool:
-        """Is the TCP connection established?"""
-        return self.values[0] == ESTABLISHED
-
-    @property
-    def flags(self) -> int:
-        """MPTCP_SUBFLOW_FLAG_*."""
-        return self.values[8]
-
-    @property
-    def initial(self) -> bool:
-        """Did it open the connection (rather than join it)?  Address id 0 does not tell."""
-        return not self.flags & (sock_diag.JOIN_REM | sock_diag.JOIN_LOC)
-
-
-def socket_text(address: str, port: int) -> str:
-    """`10.0.1.1:5201` or `[fd00::1]:5201`."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-def flow_text(row: Row) -> str:
-    """`local->remote` of a socket."""
-    local, local_port, remote, remote_port = row.endpoints
-    return f"{socket_text(local, local_port)}->{socket_text(remote, remote_port)}"
 
 
 Known = TypeVar("Known", Connection, Subflow)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""mptcp.connection.*: one instance for each MPTCP socket.  A row is a ledger.Connection.
+"""mptcp.connection.*: one instance for each MPTCP socket.  A row is a flows.Connection.
 
 The local token is what the kernel knows a connection by and what privileged
 commands take; it stays here (as keys and data sequence numbers do), and the
@@ -7,7 +7,7 @@ connection is called c1, c2, ... instead.
 """
 
 from ..kernel.sock_diag import MPTCP_INFO, info_field
-from ..ledger import socket_text
+from ..flows import socket_text
 from ..snapshot import Snapshot
 from . import BYTE, COUNT, COUNTER, DISCRETE, INSTANT, MSEC, NONE, STRING, U32, U64, Domain, Group, Metric
 

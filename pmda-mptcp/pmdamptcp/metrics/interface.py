@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""mptcp.subflows and mptcp.interface.*: traffic and subflows by interface.  A row is a Path.
+"""mptcp.subflows and mptcp.interface.*: traffic and subflows by interface.  A row is a flows.Path.
 
 Instances are named as those of network.interface.*.
 """

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The host's links, addresses and routes, as far as subflows need them."""
+
+from operator import attrgetter
+from typing import Callable, Dict, Iterable, List, Optional
+
+from .flows import Path, Subflow
+from .kernel import interfaces, routes
+from .source import Source
+from .stable_ids import Ids
+
+_MAX_CACHED = 200_000  # route lookups
+_route = attrgetter("route")
+
+
+class Topology:
+    """Read again when the kernel tells of a change; knows an interface by its name for good."""
+
+    def __init__(self, log: Callable[[str], None]):
+        self.paths: Dict[str, Path] = {}  # interfaces that exist or that carried MPTCP
+        self.owners: Dict[str, int] = {}  # address -> index of its interface
+        self.rerouted = False  # have routes changed? (for the next sample of the sockets, which resets it)
+        self._links = Source("links", self._read, log)
+        self._lookup = Source("route lookup", self._ask, log)
+        self._changes: Optional[interfaces.Changes] = None
+        self._changed = True
+        self._by_index: Dict[int, Path] = {}
+        self._ids: Ids[str] = Ids()
+        self._egress: Dict[bytes, Optional[int]] = {}  # cached lookups
+        self._wanted: Iterable[bytes] = ()
+
+    def refresh(self) -> None:
+        """Links and addresses, if something about them or about routes changed."""
+        changed = True
+        try:
+            if self._changes is None:
+                self._changes = interfaces.Changes()
+            changed = self._changes.any()
+        except OSError:
+            self._changes = None  # no word of changes: look each time
+        self._changed |= changed or self._links.value is None
+        if self._changed and self._links.refresh(0):
+            self._changed = False
+            self._egress.clear()
+            self.rerouted = True
+
+    def name_of(self, index: int) -> str:
+        """The name of the interface with this index, empty when there is none."""
+        path = self._by_index.get(index)
+        return path.name if path else ""
+
+    def route(self, flows: List[Subflow]) -> None:
+        """Give each subflow the path that its packets take now; without one it keeps its last."""
+        for flow, index in zip(flows, self.egress(list(map(_route, flows)))):
+            path = self._by_index.get(index) if index else None
+            flow.routed = path is not None
+            flow.path = path or flow.path
+
+    def egress(self, keys: List[bytes]) -> List[Optional[int]]:
+        """The index of the interface that packets of each route key leave by; None: no route."""
+        cache = self._egress
+        self._wanted = {key for key in keys if key not in cache}
+        if self._wanted:
+            if len(cache) > _MAX_CACHED:
+                cache.clear()
+                self._wanted = set(keys)
+            self._lookup.expire()
+            self._lookup.refresh(0)
+            if self._lookup.value is None:
+                self.rerouted = True  # make up for it with the next sample
+            cache.update(self._lookup.value or {})
+        return [cache.get(key) for key in keys]
+
+    def _ask(self) -> Dict[bytes, Optional[int]]:
+        return routes.egress(self._wanted)
+
+    def _read(self) -> bool:
+        links = interfaces.links()
+        self.owners = interfaces.addresses()
+        ids = self._ids.of([*(link.name for link in links),
+                            *(name for name, path in self.paths.items() if path.carried)])
+        self.paths = {name: self.paths.get(name) or Path(number, name) for name, number in ids.items()}
+        self._by_index = {link.ifindex: self.paths[link.name] for link in links}
+        state = {link.name: link.up for link in links}
+        for path in self.paths.values():
+            path.up = state.get(path.name, False)
+        return True
