@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Connections, their subflows, and the interfaces that these leave by."""
 
-from itertools import count
 from typing import Optional
 
 from .kernel import sock_diag
@@ -41,11 +40,11 @@ class Connection(Row):
     """An MPTCP connection; `received`, `sent`, `retrans` sum up its subflows, ended ones included."""
 
     __slots__ = ("id", "cookie", "seen", "open", "fallback", "established", "subflows", "dead", "path", "server_side",
-                 "numbers", "received", "sent", "retrans", "_name")
+                 "opened", "received", "sent", "retrans", "_name")
 
     def __init__(self, number: int, cookie: int):
         self.id, self.cookie = number, cookie
-        self.numbers = count(1)
+        self.opened = 0  # subflows so far
         self.seen = 0  # the last sample that showed it
         self.open = 0  # the last sample in which it could have subflows
         self.established = self.fallback = False

@@ -40,6 +40,7 @@ class Ledger:
         self._connections: Dict[int, Connection] = {}
         self._subflows: Dict[int, Subflow] = {}
         self._sample = 0
+        self._first = True  # no sample has come to its end
         self._connection_ids, self._subflow_ids = _ids(), _ids()
         self.connections: List[Connection] = []  # those of the last sample, the oldest first
         self.subflows: List[Subflow] = []
@@ -80,6 +81,7 @@ class Ledger:
             if connection.path is not None:
                 connection.path.sole += 1
         self._retire()
+        self._first = False
 
     def _see_connections(self, decoded: Iterable[Decoded]) -> Dict[int, Connection]:
         sample, known, by_token = self._sample, self._connections, {}
@@ -121,13 +123,14 @@ class Ledger:
             flow.data, flow.offset, flow.layout, flow.seen = data, offset, layout, sample
             if flow.id:
                 gauge(flow, values)
-        return sorted(new.values(), key=lambda flow: (flow.connection.id, not flow.initial, flow.ids))
+        return sorted(new.values(), key=lambda flow: (flow.connection.id, not flow.initial, flow.ids[0] or 0))
 
     def _open(self, flow: Subflow) -> None:
         """A first look: what it carried so far counts, unless it is older than this agent."""
-        flow.id, flow.number = next(self._subflow_ids), next(flow.connection.numbers)
+        flow.connection.opened += 1
+        flow.id, flow.number = next(self._subflow_ids), flow.connection.opened
         received, sent, retrans = flow.values[4:7]
-        if self._sample == 1:
+        if self._first:
             flow.received, flow.sent, flow.retrans = received, sent, retrans
         elif flow.path:
             flow.path.opened += 1

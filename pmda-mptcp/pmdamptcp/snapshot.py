@@ -78,6 +78,7 @@ class Snapshot:
         self._endpoint_ids: Ids[Tuple[Endpoint, str]] = Ids()
         self._decoders = {protocol: sock_diag.Decoder(protocol)
                           for protocol in (socket.IPPROTO_TCP, sock_diag.IPPROTO_MPTCP)}
+        self.totals_known = False  # has there been a sample that could tell subflows?
         self._told_blind = False
         self.ledger = Ledger(self.topology.route)
         self.endpoints: List[EndpointRow] = []
@@ -195,6 +196,7 @@ class Snapshot:
         if malformed and not self.cost.malformed:
             self._log("sock_diag: malformed messages are left out, mptcp.agent.malformed counts them")
         self.cost.malformed = malformed
+        self.totals_known |= not self._blind()
         if self._blind() and not self._told_blind:
             self._told_blind = True
             self._log("sock_diag: this kernel shows subflows to CAP_NET_ADMIN only; mptcp.subflow.* stays empty")

@@ -126,6 +126,14 @@ def _end_of_dump(data: bytes) -> "int | None":
     tail = len(data) - HEADER.size - _ERROR_CODE.size
     if tail > 0:
         length, kind, _, _, _ = HEADER.unpack_from(data, tail)
-        if kind == NLMSG_DONE and length == HEADER.size + _ERROR_CODE.size:
+        if kind == NLMSG_DONE and length == HEADER.size + _ERROR_CODE.size and _starts_message(data, tail):
             return error_of(data, tail + HEADER.size)
     return None
+
+
+def _starts_message(data: bytes, offset: int) -> bool:
+    """Is this the start of a message, and not the inside of one that looks alike?"""
+    try:
+        return any(start == offset + HEADER.size for _, start, _ in messages(data))
+    except Malformed:
+        return False

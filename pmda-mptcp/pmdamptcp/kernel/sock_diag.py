@@ -61,6 +61,8 @@ MPTCP_INFO = {
     "bytes_sent": (56, "Q"), "bytes_received": (64, "Q"), "bytes_acked": (72, "Q"), "subflows_total": (80, "B"),
     "last_data_sent": (84, "I"), "last_data_recv": (88, "I"), "last_ack_recv": (92, "I"),
 }
+# Where padding ended an older struct: field -> least length of one that has it.
+_SINCE = {"retransmits": 80, "last_data_sent": 96}
 
 
 class Layout(NamedTuple):
@@ -152,6 +154,8 @@ def info_field(table: Dict[str, Tuple[int, str]], name: str) -> Callable[[Row], 
     place, code = table[name]
     reader = Struct("=" + code)
     unpack, needed = reader.unpack_from, place + reader.size
+    if table is MPTCP_INFO:
+        needed = _SINCE.get(name, needed)
 
     def get(row: Row) -> Optional[int]:
         layout = row.layout
@@ -284,6 +288,6 @@ def _locate_subflow(info: int, length: int, nest: Dict[int, Tuple[int, int]],
     token, flags = nest.get(SUBFLOW_TOKEN_LOC, (0, 0)), nest.get(SUBFLOW_FLAGS, (0, 0))
     if length < TCP_INFO["bytes_retrans"][0] + 8 or token[1] != 4 or flags[1] != 4 or not info < token[0] < flags[0]:
         return [], None
-    ids = nest.get(SUBFLOW_ID_LOC), nest.get(SUBFLOW_ID_REM)
+    local, remote = nest.get(SUBFLOW_ID_LOC, (0, 0)), nest.get(SUBFLOW_ID_REM, (0, 0))
     fields = [(info + place, code) for place, code in _SAMPLED]
-    return fields + [(token[0], "I"), (flags[0], "I")], (ids[0][0], ids[1][0]) if ids[0] and ids[1] else None
+    return fields + [(token[0], "I"), (flags[0], "I")], (local[0], remote[0]) if local[1] and remote[1] else None

@@ -27,7 +27,7 @@ def _bytes(name, of_subflows):
 
     def get(row):
         value = own(row)
-        return value if value is not None or row.fallback else of_subflows(row)
+        return of_subflows(row) if value is None and row.opened else value
     return get
 
 
@@ -63,12 +63,6 @@ GROUP = Group(12, CONNECTIONS, Snapshot.refresh_sockets, (
     Metric("mptcp.connection.fallback", U32, INSTANT, NONE, lambda row: int(row.fallback),
            "1 if the connection runs as plain TCP",
            "MPTCP was asked for but not agreed on, or given up later. It has no subflows then."),
-    Metric("mptcp.connection.subflows", U32, INSTANT, COUNT, lambda row: row.subflows,
-           "Established subflows, the initial one included", "As ss -tM shows them, counted."),
-    Metric("mptcp.connection.live_subflows", U32, INSTANT, COUNT, lambda row: row.live,
-           "Of these, subflows that can do their work",
-           "They have a way out over an interface that is up, and the peer answers. 1: the next link failure "
-           "makes the connection hang."),
     Metric("mptcp.connection.subflows_max", U32, DISCRETE, NONE, _info("subflows_max"),
            "Limit of additional subflows", "mptcp.pm.limits.subflows" + _LIMIT + "."),
     Metric("mptcp.connection.in.bytes", U64, COUNTER, BYTE, _bytes("bytes_received", lambda row: row.received),
@@ -104,3 +98,13 @@ GROUP = Group(12, CONNECTIONS, Snapshot.refresh_sockets, (
     Metric("mptcp.connection.uid", U32, DISCRETE, NONE, lambda row: row.uid,
            "User that owns the socket", "Numeric user id."),
 ))
+
+# Apart, since not every kernel tells everybody which sockets are subflows.
+SUBFLOWS = Group(15, CONNECTIONS, Snapshot.refresh_sockets, (
+    Metric("mptcp.connection.subflows", U32, INSTANT, COUNT, lambda row: row.subflows,
+           "Established subflows, the initial one included", "As ss -tM shows them, counted."),
+    Metric("mptcp.connection.live_subflows", U32, INSTANT, COUNT, lambda row: row.live,
+           "Of these, subflows that can do their work",
+           "They have a way out over an interface that is up, and the peer answers. 1: the next link failure "
+           "makes the connection hang."),
+), rows=lambda snapshot: CONNECTIONS.instances(snapshot) if snapshot.subflows_known else {})

@@ -27,6 +27,11 @@ def _gauges(snapshot):
     return _rows(snapshot) if snapshot.subflows_known else {}
 
 
+def _totals(snapshot):
+    """Kept when a sample fails: they only ever grow."""
+    return _rows(snapshot) if snapshot.totals_known else {}
+
+
 SUBFLOWS = Group(9, INTERFACES, Snapshot.refresh_sockets, (
     Metric("mptcp.subflows", U32, INSTANT, COUNT, lambda path: path.subflows,
            "Established MPTCP subflows by interface",
@@ -63,7 +68,7 @@ TRAFFIC = Group(10, INTERFACES, Snapshot.refresh_sockets, (
            "Subflows first seen after the agent started." + _SAMPLED),
     Metric("mptcp.interface.subflows_closed", U64, COUNTER, COUNT, lambda path: path.closed,
            "Subflows of the interface that ended", "Subflows gone from two samples in a row." + _SAMPLED),
-))
+), rows=_totals)
 
 
 def _devices(snapshot):
