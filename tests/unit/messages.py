@@ -17,17 +17,41 @@ TCP, MPTCP = socket.IPPROTO_TCP, 262
 ESTABLISHED, SYN_SENT, LISTEN = 1, 2, 10
 SOCK_DIAG_BY_FAMILY, NLMSG_ERROR, NLMSG_DONE = 20, 2, 3
 INFO, ULP, ULP_NAME, ULP_MPTCP = 2, 19, 1, 3
-TOKEN_REM, TOKEN_LOC, RELWRITE_SEQ, MAP_SEQ, MAP_SFSEQ, SSN_OFFSET, MAP_DATALEN, FLAGS, ID_REM, ID_LOC = range(1, 11)
+TOKEN_REM, TOKEN_LOC, RELWRITE_SEQ, MAP_SEQ, MAP_SFSEQ, SSN_OFFSET, MAP_DATALEN, FLAGS, ID_REM, ID_LOC = (
+    range(1, 11)
+)
 # The order in which 5.10 to 6.12 put the attributes of a subflow; 6.18 puts what only
 # CAP_NET_ADMIN may see (RELWRITE_SEQ to MAP_DATALEN) last.
-ORDER_BEFORE_6_18 = (TOKEN_REM, TOKEN_LOC, RELWRITE_SEQ, MAP_SEQ, MAP_SFSEQ, SSN_OFFSET, MAP_DATALEN, FLAGS, ID_REM,
-                     ID_LOC)
-ORDER_6_18 = (TOKEN_REM, TOKEN_LOC, FLAGS, ID_REM, ID_LOC, RELWRITE_SEQ, MAP_SEQ, MAP_SFSEQ, SSN_OFFSET, MAP_DATALEN)
+ORDER_BEFORE_6_18 = (
+    TOKEN_REM,
+    TOKEN_LOC,
+    RELWRITE_SEQ,
+    MAP_SEQ,
+    MAP_SFSEQ,
+    SSN_OFFSET,
+    MAP_DATALEN,
+    FLAGS,
+    ID_REM,
+    ID_LOC,
+)
+ORDER_6_18 = (
+    TOKEN_REM,
+    TOKEN_LOC,
+    FLAGS,
+    ID_REM,
+    ID_LOC,
+    RELWRITE_SEQ,
+    MAP_SEQ,
+    MAP_SFSEQ,
+    SSN_OFFSET,
+    MAP_DATALEN,
+)
 FOR_ADMIN_ONLY = {RELWRITE_SEQ, MAP_SEQ, MAP_SFSEQ, SSN_OFFSET, MAP_DATALEN}
 
 HEADER = Struct("=IHHII")
 ATTRIBUTE = Struct("=HH")
-# inet_diag_msg: family, state, timer, retrans; ports; addresses; interface, cookie; expires, queues, uid, inode
+# inet_diag_msg: family, state, timer, retrans; ports; addresses;
+# interface, cookie; expires, queues, uid, inode
 _SOCKET = Struct("=BBBB 2s2s 16s16s IQ IIIII")
 BODY = HEADER.size + _SOCKET.size
 
@@ -67,7 +91,9 @@ def split(data):
 
 def sockets(name):
     """The socket messages of a recorded dump."""
-    return [message for message in split(recorded(name)) if HEADER.unpack_from(message)[1] == SOCK_DIAG_BY_FAMILY]
+    return [
+        message for message in split(recorded(name)) if HEADER.unpack_from(message)[1] == SOCK_DIAG_BY_FAMILY
+    ]
 
 
 def attributes(data):
@@ -84,8 +110,10 @@ def attributes(data):
 
 def pack(pairs):
     """The reverse of `attributes`."""
-    return b"".join(ATTRIBUTE.pack(ATTRIBUTE.size + len(payload), kind) + payload + bytes(-len(payload) % 4)
-                    for kind, payload in pairs)
+    return b"".join(
+        ATTRIBUTE.pack(ATTRIBUTE.size + len(payload), kind) + payload + bytes(-len(payload) % 4)
+        for kind, payload in pairs
+    )
 
 
 def with_attributes(message, pairs):
@@ -96,8 +124,13 @@ def with_attributes(message, pairs):
 
 def cut_info(message, length):
     """As a kernel sends it whose tcp_info or mptcp_info is `length` bytes long."""
-    return with_attributes(message, [(kind, payload[:length] if kind == INFO else payload)
-                                     for kind, payload in attributes(message[BODY:])])
+    return with_attributes(
+        message,
+        [
+            (kind, payload[:length] if kind == INFO else payload)
+            for kind, payload in attributes(message[BODY:])
+        ],
+    )
 
 
 def without(message, *kinds):
@@ -114,8 +147,9 @@ def subflow_attributes(message):
 def with_subflow_attributes(message, pairs):
     """With another MPTCP part of the ULP info, given as [(type, payload)]."""
     ulp = pack([(ULP_NAME, b"mptcp\0"), (ULP_MPTCP, pack(pairs))])
-    return with_attributes(message, [(kind, ulp if kind == ULP else payload)
-                                     for kind, payload in attributes(message[BODY:])])
+    return with_attributes(
+        message, [(kind, ulp if kind == ULP else payload) for kind, payload in attributes(message[BODY:])]
+    )
 
 
 def reordered(message, order, leave_out=()):
@@ -134,11 +168,24 @@ def done(code=0, kind=NLMSG_DONE):
 #: What the decoder yields of a subflow and of a connection, in its order.
 SUBFLOW_VALUES = "state cookie backoff rtt received sent retrans token flags".split()
 CONNECTION_VALUES = "state cookie flags token".split()
-TCP_INFO_FIELDS = {"ca_state": (1, "B"), "backoff": (4, "B"), "rtt": (68, "I"), "bytes_received": (128, "Q"),
-                   "bytes_sent": (200, "Q"), "bytes_retrans": (208, "Q")}
-MPTCP_INFO_FIELDS = {"flags": (8, "I"), "token": (12, "I"), "write_seq": (16, "Q"), "snd_una": (24, "Q"),
-                     "bytes_sent": (56, "Q"), "bytes_received": (64, "Q"), "bytes_acked": (72, "Q"),
-                     "subflows_total": (80, "B")}
+TCP_INFO_FIELDS = {
+    "ca_state": (1, "B"),
+    "backoff": (4, "B"),
+    "rtt": (68, "I"),
+    "bytes_received": (128, "Q"),
+    "bytes_sent": (200, "Q"),
+    "bytes_retrans": (208, "Q"),
+}
+MPTCP_INFO_FIELDS = {
+    "flags": (8, "I"),
+    "token": (12, "I"),
+    "write_seq": (16, "Q"),
+    "snd_una": (24, "Q"),
+    "bytes_sent": (56, "Q"),
+    "bytes_received": (64, "Q"),
+    "bytes_acked": (72, "Q"),
+    "subflows_total": (80, "B"),
+}
 OPENED_BY_US, OPENED_BY_PEER, JOINED_BY_US, JOINED_BY_PEER = 451, 193, 460, 196  # seen in the samples
 BACKUP = 0x30
 
@@ -151,8 +198,9 @@ def _info(length, fields, values):
     return bytes(info)
 
 
-def socket_message(cookie, pairs, *, state=ESTABLISHED, local=("10.0.1.1", 1000), remote=("10.0.1.2", 5040), bound=0,
-                   uid=0):
+def socket_message(
+    cookie, pairs, *, state=ESTABLISHED, local=("10.0.1.1", 1000), remote=("10.0.1.2", 5040), bound=0, uid=0
+):
     """A sock_diag message of a socket with these attributes."""
     family = socket.AF_INET6 if ":" in local[0] else socket.AF_INET
     ports = [port.to_bytes(2, "big") for _, port in (local, remote)]
@@ -167,11 +215,30 @@ def connection(cookie, token, *, flags=2, info_length=96, info=None, **head):
     return socket_message(cookie, [(INFO, _info(96, MPTCP_INFO_FIELDS, values)[:info_length])], **head)
 
 
-def subflow(cookie, token, *, flags=OPENED_BY_US, ids=(0, 0), info_length=280, received=0, sent=0, retrans=0,
-            rtt=20000, backoff=0, ca_state=0, **head):
+def subflow(
+    cookie,
+    token,
+    *,
+    flags=OPENED_BY_US,
+    ids=(0, 0),
+    info_length=280,
+    received=0,
+    sent=0,
+    retrans=0,
+    rtt=20000,
+    backoff=0,
+    ca_state=0,
+    **head,
+):
     """A TCP socket that is a subflow; `ids` are the local and the remote one, None leaves them out."""
-    values = {"bytes_received": received, "bytes_sent": sent, "bytes_retrans": retrans, "rtt": rtt,
-              "backoff": backoff, "ca_state": ca_state}
+    values = {
+        "bytes_received": received,
+        "bytes_sent": sent,
+        "bytes_retrans": retrans,
+        "rtt": rtt,
+        "backoff": backoff,
+        "ca_state": ca_state,
+    }
     word = Struct("=I").pack
     nest = [(TOKEN_REM, word(0)), (TOKEN_LOC, word(token)), (FLAGS, word(flags))]
     if ids:

@@ -14,10 +14,12 @@ DEFAULTS = config.Config()
 @pytest.fixture
 def read(tmp_path, log):
     """Read a configuration of this content; bytes or text."""
+
     def configuration(content):
         path = tmp_path / "mptcp.conf"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return config.read(str(path), log)
+
     return configuration
 
 
@@ -27,11 +29,17 @@ def test_no_file(tmp_path, log):
     assert log == []
 
 
-@pytest.mark.parametrize("content, expected", [
-    ("", DEFAULTS), ("[mptcp]\n", DEFAULTS), ("# sample_age = 7\n[mptcp]\n", DEFAULTS),
-    ("[mptcp]\nsample_age = 2.5\n", DEFAULTS._replace(sample_age=2.5)),
-    ("[mptcp]\nsample_age: 0\ninstances: 0\n", config.Config(0.0, 0)),
-    ("[mptcp]\nSAMPLE_AGE = 1\nInstances=12\n", config.Config(1.0, 12))])
+@pytest.mark.parametrize(
+    "content, expected",
+    [
+        ("", DEFAULTS),
+        ("[mptcp]\n", DEFAULTS),
+        ("# sample_age = 7\n[mptcp]\n", DEFAULTS),
+        ("[mptcp]\nsample_age = 2.5\n", DEFAULTS._replace(sample_age=2.5)),
+        ("[mptcp]\nsample_age: 0\ninstances: 0\n", config.Config(0.0, 0)),
+        ("[mptcp]\nSAMPLE_AGE = 1\nInstances=12\n", config.Config(1.0, 12)),
+    ],
+)
 def test_settings(read, log, content, expected):
     """In any spelling that INI files allow."""
     found = read(content)
@@ -55,8 +63,15 @@ def test_a_number_of_instances_that_makes_no_sense(read, log, text):
     assert len(log) == 1
 
 
-@pytest.mark.parametrize("content, word", [("[mptcp]\ncolour = red\n", "colour"), ("[mpctp]\nsample_age = 3\n", "mpctp"),
-                                           ("[mptcp]\n_fields = 3\n", "_fields"), ("[mptcp]\ncount = 3\n", "count")])
+@pytest.mark.parametrize(
+    "content, word",
+    [
+        ("[mptcp]\ncolour = red\n", "colour"),
+        ("[mpctp]\nsample_age = 3\n", "mpctp"),
+        ("[mptcp]\n_fields = 3\n", "_fields"),
+        ("[mptcp]\ncount = 3\n", "count"),
+    ],
+)
 def test_unknown_settings_and_sections(read, log, content, word):
     """Also names that only happen to be attributes of the record."""
     assert read(content) == DEFAULTS
@@ -64,9 +79,18 @@ def test_unknown_settings_and_sections(read, log, content, word):
     assert word in log[0]
 
 
-@pytest.mark.parametrize("content", [
-    "sample_age = 3\n", "[mptcp\nsample_age = 3\n", "[mptcp]\nsample_age\n", "[mptcp]\nsample_age=1\nsample_age=2\n",
-    "[mptcp]\n[mptcp]\n", b"[mptcp]\nsample_age = \xff\n", bytes(range(256))])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "sample_age = 3\n",
+        "[mptcp\nsample_age = 3\n",
+        "[mptcp]\nsample_age\n",
+        "[mptcp]\nsample_age=1\nsample_age=2\n",
+        "[mptcp]\n[mptcp]\n",
+        b"[mptcp]\nsample_age = \xff\n",
+        bytes(range(256)),
+    ],
+)
 def test_files_that_are_no_configuration(read, log, content):
     """One line, though configparser's own messages have several."""
     assert read(content) == DEFAULTS
@@ -80,14 +104,22 @@ def test_a_directory_in_its_place(tmp_path, log):
     assert len(log) == 1
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read(tmp_path, log):
+def test_a_file_that_may_not_be_read(tmp_path, in_child):
     """The agent is not root when it reads."""
     path = tmp_path / "mptcp.conf"
     path.write_text("[mptcp]\nsample_age = 3\n")
     path.chmod(0)
-    assert config.read(str(path), log) == DEFAULTS
-    assert len(log) == 1
+
+    def read_as_nobody():
+        if os.geteuid() == 0:
+            os.setuid(65534)
+        said = []
+        return [config.read(str(path), said.append), said]
+
+    settings, said = in_child(read_as_nobody)
+    assert settings == list(DEFAULTS)
+    assert len(said) == 1
+    assert "Permission denied" in said[0]
 
 
 def test_the_file_that_is_installed_says_the_defaults(read, log):

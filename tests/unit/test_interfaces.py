@@ -46,7 +46,12 @@ def recorded(monkeypatch):
 
 def test_links():
     """Named and numbered as ip link printed them."""
-    assert interfaces.links() == [Link(1, "lo", True), Link(2, "l1", True), Link(3, "l2", True), Link(4, "l3", True)]
+    assert interfaces.links() == [
+        Link(1, "lo", True),
+        Link(2, "l1", True),
+        Link(3, "l2", True),
+        Link(4, "l3", True),
+    ]
 
 
 @pytest.mark.parametrize("flags, up", [(0x1 | 0x10000, True), (0x1, False), (0x10000, False), (0, False)])
@@ -61,9 +66,10 @@ def test_owners_of_addresses():
     """IPv4 and IPv6, by the link's number."""
     owners = interfaces.addresses()
     assert owners["127.0.0.1"] == 1
-    assert {address: owners[address] for address in ("10.0.1.1", "10.0.2.1", "10.0.3.1", "fd00:1::1", "fd00:2::1",
-                                                     "fd00:3::1")} == {
-        "10.0.1.1": 2, "10.0.2.1": 3, "10.0.3.1": 4, "fd00:1::1": 2, "fd00:2::1": 3, "fd00:3::1": 4}
+    assert {
+        address: owners[address]
+        for address in ("10.0.1.1", "10.0.2.1", "10.0.3.1", "fd00:1::1", "fd00:2::1", "fd00:3::1")
+    } == {"10.0.1.1": 2, "10.0.2.1": 3, "10.0.3.1": 4, "fd00:1::1": 2, "fd00:2::1": 3, "fd00:3::1": 4}
 
 
 class Listening:
@@ -98,8 +104,10 @@ def test_no_news(changes):
     assert [listener.any(), listener.any()] == [False, False]
 
 
-@pytest.mark.parametrize("waiting", [[b"x"], [b"x", b"y"], [OSError(errno.ENOBUFS, "overrun")],
-                                     [OSError(errno.ENOBUFS, "overrun"), b"x"]])
+@pytest.mark.parametrize(
+    "waiting",
+    [[b"x"], [b"x", b"y"], [OSError(errno.ENOBUFS, "overrun")], [OSError(errno.ENOBUFS, "overrun"), b"x"]],
+)
 def test_news(changes, waiting):
     """All that waits is one change, and so is what was lost."""
     listener, sock = changes

@@ -51,22 +51,43 @@ class Kernel:
 @pytest.fixture
 def read(monkeypatch):
     """Read from a kernel that answers with these bytes."""
+
     def from_kernel(**answers):
         monkeypatch.setattr(path_manager, "MPTCP", Kernel(**answers))
         return path_manager.read()
+
     return from_kernel
 
 
-@pytest.mark.parametrize("host, expected", [
-    ("host-a", [Endpoint(1, "fd00:3::1", 0, 4, SUBFLOW | BACKUP | FULLMESH), Endpoint(77, "10.0.3.1", 0, 4, SUBFLOW),
-                Endpoint(78, "10.0.1.1", 0, 0, IMPLICIT), Endpoint(79, "10.0.2.1", 0, 0, IMPLICIT)]),
-    ("host-b", [Endpoint(1, "10.0.2.2", 0, 3, SIGNAL), Endpoint(2, "10.0.3.2", 0, 4, SIGNAL),
-                Endpoint(3, "fd00:2::2", 0, 3, SIGNAL), Endpoint(4, "fd00:3::2", 0, 4, SIGNAL | BACKUP),
-                Endpoint(33, "10.0.1.2", 5555, 0, SIGNAL)])])
+@pytest.mark.parametrize(
+    "host, expected",
+    [
+        (
+            "host-a",
+            [
+                Endpoint(1, "fd00:3::1", 0, 4, SUBFLOW | BACKUP | FULLMESH),
+                Endpoint(77, "10.0.3.1", 0, 4, SUBFLOW),
+                Endpoint(78, "10.0.1.1", 0, 0, IMPLICIT),
+                Endpoint(79, "10.0.2.1", 0, 0, IMPLICIT),
+            ],
+        ),
+        (
+            "host-b",
+            [
+                Endpoint(1, "10.0.2.2", 0, 3, SIGNAL),
+                Endpoint(2, "10.0.3.2", 0, 4, SIGNAL),
+                Endpoint(3, "fd00:2::2", 0, 3, SIGNAL),
+                Endpoint(4, "fd00:3::2", 0, 4, SIGNAL | BACKUP),
+                Endpoint(33, "10.0.1.2", 5555, 0, SIGNAL),
+            ],
+        ),
+    ],
+)
 def test_recorded_endpoints(read, host, expected):
     """As ip mptcp endpoint printed them: l2 is device 3, l3 is 4."""
-    limits, endpoints = read(limits=m.recorded(f"pm_limits_{host}.bin"),
-                             endpoints=m.recorded(f"pm_endpoints_{host}.bin"))
+    limits, endpoints = read(
+        limits=m.recorded(f"pm_limits_{host}.bin"), endpoints=m.recorded(f"pm_endpoints_{host}.bin")
+    )
     assert limits == Limits(subflows=8, add_addr_accepted=8)
     assert endpoints == expected
 
@@ -115,8 +136,10 @@ def test_an_empty_answer_is_no_endpoint(read):
     assert read(endpoints=message)[1] == []
 
 
-@pytest.mark.parametrize("value, index", [
-    ("03:00:00:00", 3), ("ff:ff:00:00", 65535), ("00:00:00:00", 0), (3, 3), (0, 0), (None, 0)])
+@pytest.mark.parametrize(
+    "value, index",
+    [("03:00:00:00", 3), ("ff:ff:00:00", 65535), ("00:00:00:00", 0), (3, 3), (0, 0), (None, 0)],
+)
 def test_interface_index_of_any_pyroute2(value, index):
     """Up to 0.9 it is text in hex; a number in one that mends this."""
     assert path_manager._index(value) == index

@@ -16,7 +16,8 @@ MAPPED = routes.key("::ffff:10.0.1.1", "::ffff:10.0.2.2")
 
 def answer(number, index=None, kind=routes.RTM_NEWROUTE):
     """The kernel's answer to one question."""
-    body = bytes(12) + m.pack([(1, bytes(4))] + ([(4, index.to_bytes(4, "little"))] if index is not None else []))
+    interface = [(4, index.to_bytes(4, "little"))] if index is not None else []
+    body = bytes(12) + m.pack([(1, bytes(4)), *interface])
     return m.HEADER.pack(16 + len(body), kind, 0, number, 0) + body
 
 
@@ -50,10 +51,12 @@ class Socket:
 @pytest.fixture
 def ask(monkeypatch):
     """Look keys up in a kernel that replies so; returns the answers and the batches of questions."""
+
     def egress(keys, reply):
         sock = Socket(reply)
         monkeypatch.setattr(netlink, "open_socket", lambda protocol: sock)
         return routes.egress(keys), sock.batches
+
     return egress
 
 
@@ -68,9 +71,14 @@ def test_questions(ask):
     _, [questions] = ask([V4, V6, MAPPED], lambda batch: [b"".join(answer(n) for n in range(len(batch)))])
     four = {routes.RTA_DST: socket.inet_aton("10.0.2.2"), routes.RTA_SRC: socket.inet_aton("10.0.1.1")}
     assert question(questions[0]) == ((socket.AF_INET, 32, 32), four)
-    assert question(questions[1]) == ((socket.AF_INET6, 128, 128), {
-        routes.RTA_DST: socket.inet_pton(socket.AF_INET6, "fd00::2"),
-        routes.RTA_SRC: socket.inet_pton(socket.AF_INET6, "fd00::1"), routes.RTA_OIF: b"\4\0\0\0"})
+    assert question(questions[1]) == (
+        (socket.AF_INET6, 128, 128),
+        {
+            routes.RTA_DST: socket.inet_pton(socket.AF_INET6, "fd00::2"),
+            routes.RTA_SRC: socket.inet_pton(socket.AF_INET6, "fd00::1"),
+            routes.RTA_OIF: b"\4\0\0\0",
+        },
+    )
     assert question(questions[2]) == ((socket.AF_INET, 32, 32), four)
 
 
@@ -93,8 +101,15 @@ def test_answers_in_any_order_and_number_of_buffers(ask):
 def test_many_questions_go_in_batches(ask):
     """So that the answers fit the receive buffer."""
     keys = [routes.key("10.0.0.1", f"10.1.{number // 256}.{number % 256}") for number in range(150)]
-    found, batches = ask(keys, lambda batch: [b"".join(
-        answer(n, int.from_bytes(question(one)[1][routes.RTA_DST][2:], "big") + 1) for n, one in enumerate(batch))])
+    found, batches = ask(
+        keys,
+        lambda batch: [
+            b"".join(
+                answer(n, int.from_bytes(question(one)[1][routes.RTA_DST][2:], "big") + 1)
+                for n, one in enumerate(batch)
+            )
+        ],
+    )
     assert [len(batch) for batch in batches] == [64, 64, 22]
     assert found == {key: number + 1 for number, key in enumerate(keys)}
 
@@ -125,9 +140,15 @@ def test_sources_of_an_address():
     assert routes.source_of(V4) not in routes.sources("10.0.1.2")
 
 
-@pytest.mark.parametrize("route, source, expected", [
-    (V4, "10.0.3.1", routes.key("10.0.3.1", "10.0.2.2", 9)), (V6, "fd00::7", routes.key("fd00::7", "fd00::2", 9)),
-    (V4, "fd00::7", None), (V6, "10.0.3.1", None)])
+@pytest.mark.parametrize(
+    "route, source, expected",
+    [
+        (V4, "10.0.3.1", routes.key("10.0.3.1", "10.0.2.2", 9)),
+        (V6, "fd00::7", routes.key("fd00::7", "fd00::2", 9)),
+        (V4, "fd00::7", None),
+        (V6, "10.0.3.1", None),
+    ],
+)
 def test_the_same_destination_from_elsewhere(route, source, expected):
     """An IPv6 address cannot send to an IPv4 one."""
     assert routes.rerooted(route, source, 9) == expected
