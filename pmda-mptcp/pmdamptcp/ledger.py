@@ -44,6 +44,8 @@ class Ledger:
         self._connection_ids, self._subflow_ids = _ids(), _ids()
         self.connections: List[Connection] = []  # those of the last sample, the oldest first
         self.subflows: List[Subflow] = []
+        self.established = self.fallen_back = 0  # connections that speak MPTCP, and that are TCP after all
+        self.redundancy: Counter[int] = Counter()  # live subflows -> how many of these connections have so many
         self.routes: Counter[bytes] = Counter()  # how many subflows take each, and how many of them are not live
         self.dead_routes: Counter[bytes] = Counter()
 
@@ -76,10 +78,8 @@ class Ledger:
             self._gauge(flow, flow.values)
         if rerouted:
             for flow in self._subflows.values():
-                flow.carrier = flow.path
-        for connection in self.connections:
-            if connection.path is not None:
-                connection.path.sole += 1
+                self._carry(flow)
+        self._count()
         self._retire()
         self._first = False
 
@@ -132,11 +132,19 @@ class Ledger:
         received, sent, retrans = flow.values[4:7]
         if self._first:
             flow.received, flow.sent, flow.retrans = received, sent, retrans
-        elif flow.path:
-            flow.path.opened += 1
+            flow.carrier = flow.path
+        else:
             self._account(flow, received, sent, retrans)
+            self._carry(flow)
         if flow.initial:
             flow.connection.server_side = not flow.flags & sock_diag.MCAP_LOC
+
+    @staticmethod
+    def _carry(flow: Subflow) -> None:
+        """From now on its bytes are booked on the path that it takes."""
+        if flow.carrier is None and flow.path is not None:
+            flow.path.opened += 1
+        flow.carrier = flow.path
 
     @staticmethod
     def _account(flow: Subflow, received: int, sent: int, retrans: int) -> None:
@@ -144,7 +152,6 @@ class Ledger:
         path, connection = flow.carrier or flow.path, flow.connection
         if path is None:
             return
-        flow.carrier = flow.path
         if received >= flow.received and sent >= flow.sent:  # smaller: the kernel took the socket back to 0
             path.received += received - flow.received
             path.sent += sent - flow.sent
@@ -182,6 +189,21 @@ class Ledger:
             connection.dead += 1
         self.dead_routes[flow.route] += 1
 
+    def _count(self) -> None:
+        """Count connections, and those that all hang on one interface."""
+        self.fallen_back = 0
+        redundancy = self.redundancy
+        redundancy.clear()
+        for connection in self.connections:
+            if connection.path is not None:
+                connection.path.sole += 1
+            if connection.established:
+                if connection.fallback:
+                    self.fallen_back += 1
+                else:
+                    redundancy[connection.subflows - connection.dead] += 1
+        self.established = sum(redundancy.values())
+
     def _seen(self, known: Dict[int, Known]) -> List[Known]:
         return [one for one in known.values() if one.seen == self._sample]
 
@@ -203,5 +225,5 @@ class Ledger:
             self.routes[flow.route] -= 1
             if not self.routes[flow.route]:
                 del self.routes[flow.route]
-            if flow.path:
-                flow.path.closed += 1
+            if flow.carrier:
+                flow.carrier.closed += 1

@@ -9,7 +9,7 @@ import os
 import socket
 from collections import Counter
 from time import process_time
-from typing import Callable, Dict, Iterator, List, Optional, Set, Tuple, TypeVar
+from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple, TypeVar
 
 from .config import Config
 from .flows import Connection, Path, Subflow
@@ -78,6 +78,7 @@ class Snapshot:
         self._endpoint_ids: Ids[Tuple[Endpoint, str]] = Ids()
         self._decoders = {protocol: sock_diag.Decoder(protocol)
                           for protocol in (socket.IPPROTO_TCP, sock_diag.IPPROTO_MPTCP)}
+        self._by_id: Dict[str, Tuple[List[Any], Dict[int, Any]]] = {}
         self.totals_known = False  # has there been a sample that could tell subflows?
         self._told_blind = False
         self.ledger = Ledger(self.topology.route)
@@ -142,21 +143,24 @@ class Snapshot:
         return self.sampled and not self._blind()
 
     def _blind(self) -> bool:
-        return not self._privileged and not self.ledger.subflows and any(
-            one.established and not one.fallback for one in self.ledger.connections)
+        return not self._privileged and not self.ledger.subflows and self.ledger.established > 0
 
     @property
-    def connections(self) -> List[Connection]:
-        """Connections to show one by one, the oldest first."""
-        return self._shown(self.ledger.connections)
+    def connections(self) -> Dict[int, Connection]:
+        """Connections to show one by one, the oldest first, by their ids."""
+        return self._shown("connections", self.ledger.connections)
 
     @property
-    def subflows(self) -> List[Subflow]:
-        """Subflows to show one by one, the oldest first."""
-        return self._shown(self.ledger.subflows)
+    def subflows(self) -> Dict[int, Subflow]:
+        """Subflows to show one by one, the oldest first, by their ids."""
+        return self._shown("subflows", self.ledger.subflows)
 
-    def _shown(self, rows: List[Shown]) -> List[Shown]:
-        return rows[:self._config.instances] if self.sampled else []
+    def _shown(self, kind: str, rows: List[Shown]) -> Dict[int, Shown]:
+        """Made once for all groups that show the same sample."""
+        known = self._by_id.get(kind)
+        if known is None or known[0] is not rows:
+            known = self._by_id[kind] = rows, {row.id: row for row in rows[:self._config.instances]}
+        return known[1] if self.sampled else {}
 
     def omitted(self, rows: List[Shown]) -> int:
         """How many of these are beyond what is shown one by one."""
@@ -166,15 +170,6 @@ class Snapshot:
     def paths(self) -> List[Path]:
         """Interfaces that exist or that carried MPTCP."""
         return list(self.topology.paths.values())
-
-    def count(self, fallback: bool) -> Optional[int]:
-        """Established connections that are (not) fallen back; None: unknown."""
-        return sum(one.established and one.fallback == fallback for one in self.ledger.connections) \
-            if self.sampled else None
-
-    def redundancy(self) -> "Counter[int]":
-        """Live subflows -> number of established connections that have so many."""
-        return Counter(one.live for one in self.ledger.connections if one.established and not one.fallback)
 
     # How it is found out.
 

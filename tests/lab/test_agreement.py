@@ -5,6 +5,7 @@ The connections are idle, so that all tools look at the same numbers.
 """
 
 import re
+import time
 
 import pytest
 
@@ -42,7 +43,18 @@ def idle(lab, request):
         for host in (lab.client, lab.server):
             wait_for(lambda: host.pminfo("mptcp.redundancy.connections").get("3") == 3,
                      message=f"not three connections of three subflows on the {host.name}")
+            wait_for(lambda: at_rest(host), message=f"the connections on the {host.name} do not come to rest")
         yield lab
+
+
+def at_rest(host):
+    """Does ss print the same twice, but for the times since something came or went?"""
+    def look():
+        return {flow: {name: value for name, value in numbers(line).items() if not name.startswith("last")}
+                for flow, line in ss(host, "-ti").items()}
+    before = look()
+    time.sleep(0.3)
+    return look() == before
 
 
 def numbers(text):
@@ -61,8 +73,8 @@ def ss(host, *options):
     found = {}
     for line in host.run("ss", "-HnO", *options).stdout.splitlines():
         words = line.split()
-        found[f"{unmapped(words[3])}->{unmapped(words[4])}".replace("%" + words[3].partition("%")[2].rpartition(":")[0],
-                                                                   "")] = line
+        local = re.sub(r"%[^:\]]+", "", words[3])  # the device that it is bound to
+        found[f"{unmapped(local)}->{unmapped(words[4])}"] = line
     return found
 
 

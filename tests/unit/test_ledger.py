@@ -347,7 +347,6 @@ def test_bytes_of_a_subflow_without_a_path_wait_for_one(world):
     assert world.totals()[0] == (0, 15, 0)
 
 
-@pytest.mark.xfail(strict=True, reason="bug: closed on an interface on which it was never opened")
 def test_a_subflow_that_gets_its_path_late_is_opened_then(world):
     """Opened minus closed must not go below zero."""
     world.reroute(LINK1[0], None).sample([CONNECTION], [initial()])

@@ -210,7 +210,7 @@ def test_without_the_capability_subflows_are_absent_on_an_old_kernel(kernel, log
     found = values(snapshot, name)
     # The connection that fell back has no subflows, and that is known.
     if name.startswith("mptcp.connection"):
-        fallen = {row.id for row in snapshot.connections if row.fallback}
+        fallen = {row.id for row in snapshot.connections.values() if row.fallback}
         found = {inst: value for inst, value in found.items() if inst not in fallen}
     assert found == {}
 

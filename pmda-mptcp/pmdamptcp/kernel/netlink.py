@@ -15,7 +15,6 @@ NLMSG_ERROR = 2
 NLMSG_DONE = 3
 NLM_F_REQUEST = 0x1
 NLM_F_DUMP = 0x300
-NLM_F_DUMP_INTR = 0x10
 
 HEADER = Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 ATTRIBUTE = Struct("=HH")  # nlattr: length, type

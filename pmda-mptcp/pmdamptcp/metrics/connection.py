@@ -40,7 +40,7 @@ def _server_side(row):
 
 
 CONNECTIONS = Domain(
-    5, Snapshot.refresh_sockets, lambda snapshot: {row.id: row for row in snapshot.connections},
+    5, Snapshot.refresh_sockets, lambda snapshot: snapshot.connections,
     name=lambda row: row.name,
     labels=lambda row: {"connection": f"c{row.id}", "local": socket_text(*row.endpoints[:2]),
                         "remote": socket_text(*row.endpoints[2:])},
@@ -107,4 +107,4 @@ SUBFLOWS = Group(15, CONNECTIONS, Snapshot.refresh_sockets, (
            "Of these, subflows that can do their work",
            "They have a way out over an interface that is up, and the peer answers. 1: the next link failure "
            "makes the connection hang."),
-), rows=lambda snapshot: CONNECTIONS.instances(snapshot) if snapshot.subflows_known else {})
+), rows=lambda snapshot: snapshot.connections if snapshot.subflows_known else {})

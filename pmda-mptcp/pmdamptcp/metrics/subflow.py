@@ -41,7 +41,7 @@ def _labels(row):
 
 
 SUBFLOWS = Domain(
-    6, Snapshot.refresh_sockets, lambda snapshot: {row.id: row for row in snapshot.subflows},
+    6, Snapshot.refresh_sockets, lambda snapshot: snapshot.subflows,
     name=lambda row: row.name, labels=_labels, oneline="MPTCP subflows",
     help="One instance for each TCP subflow of a connection: c17::2 is the second that connection c17 had; then the "
          "interface that it left by when it was first seen, and its addresses.")
