@@ -3,6 +3,7 @@
 
 import json
 import os
+from textwrap import fill
 from typing import Any, Dict, List, Optional
 
 import cpmapi
@@ -18,6 +19,7 @@ from .snapshot import Snapshot
 
 DOMAIN = 262  # IPPROTO_MPTCP; free in PCP's stdpmid
 
+_HELP_WIDTH = 78
 _SERIAL_MASK = (1 << 22) - 1  # of a pmInDom, as pmInDom_serial(3) gives it
 _NO_VALUE = None  # leaves the instance out
 _NOT_NOW = [cpmapi.PM_ERR_AGAIN, 0]  # the source of the whole group fails
@@ -65,7 +67,7 @@ class Agent(PMDA):
     def _add_domain(self, domain: Domain) -> None:
         indom = ListIndom(pmda_indom(domain.serial))
         self._domains[domain.serial], self._indoms[domain.serial] = domain, indom
-        self.add_indom(indom, domain.oneline, domain.help)
+        self.add_indom(indom, domain.oneline, fill(domain.help, _HELP_WIDTH))
 
     def _add_metrics(self, group: Group) -> None:
         indom = pmda_indom(group.domain.serial) if group.domain else cpmapi.PM_INDOM_NULL
@@ -73,7 +75,7 @@ class Agent(PMDA):
             self.add_metric(metric.name,
                             pmdaMetric(pmda_pmid(group.cluster, item), metric.type, indom, metric.semantics,
                                        pmUnits(*metric.units)),
-                            metric.oneline, metric.help)
+                            metric.oneline, fill(metric.help, _HELP_WIDTH))
 
     # Requests.  Instances may only be replaced in refresh callbacks, and of
     # those only _before_request runs when a client asks for the instances

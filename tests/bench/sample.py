@@ -70,16 +70,16 @@ def cpu_of_command(argv):
 
 
 def worker(kind, count):
-    """What runs inside the host's namespaces: prints CPU seconds."""
+    """What runs inside the host's namespaces: prints CPU seconds, and of this process itself the memory in KiB."""
     if kind == "ss":
         print(*[cpu_of_command(["ss", "-tinM"]) for _ in range(count)])
     else:
-        print(*{"raw": receive, "sample": sample}[kind](count))
+        print(*{"raw": receive, "sample": sample}[kind](count), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def measure(lab, number, rounds):
-    """Medians in seconds: ss, raw, first sample, later samples."""
-    costs = {"ss": [], "raw": [], "first": [], "sample": []}
+    """Medians: seconds for ss, raw, the first and later samples; MiB at most for the sampling process."""
+    costs = {"ss": [], "raw": [], "first": [], "sample": [], "memory": []}
 
     def ask(kind, count):
         out = lab.client.run(sys.executable, os.path.abspath(__file__), "--worker", kind, str(count), timeout=300)
@@ -87,8 +87,9 @@ def measure(lab, number, rounds):
     with lab.hold(number):
         for _ in range(rounds):
             costs["ss"] += ask("ss", 3)
-            costs["raw"] += ask("raw", 6)[1:]
-            first, *later = ask("sample", 6)
+            costs["raw"] += ask("raw", 6)[1:-1]
+            first, *later, memory = ask("sample", 6)
+            costs["memory"].append(memory / 1024)
             costs["first"].append(first)
             costs["sample"] += later
     return {kind: statistics.median(values) for kind, values in costs.items()}
@@ -104,7 +105,7 @@ def main():
     if options.worker:
         return worker(options.worker[0], int(options.worker[1]))
     from tests.lab import Lab
-    print("CPU ms      ss -tinM  dumps only  first sample  sample   sample/ss  sample/dumps  first/ss", flush=True)
+    print("CPU ms      ss -tinM  dumps only  first sample  sample   sample/ss  sample/dumps  memory MB", flush=True)
     worst = False
     with Lab(links=2, rate="1gbit", delay_ms=0) as lab:
         lab.tutorial()
@@ -113,7 +114,7 @@ def main():
             ss, raw = cost["sample"] / cost["ss"], cost["sample"] / cost["raw"]
             print(f"{number:6d} conn. {cost['ss'] * 1e3:8.1f}  {cost['raw'] * 1e3:10.1f}  "
                   f"{cost['first'] * 1e3:12.1f}  {cost['sample'] * 1e3:6.1f}  {ss:10.2f}  {raw:12.2f}  "
-                  f"{cost['first'] / cost['ss']:8.2f}", flush=True)
+                  f"{cost['memory']:9.0f}", flush=True)
             worst = ss > BUDGET_SS or raw > BUDGET_RAW
     print(f"budget at the largest: sample/ss <= {BUDGET_SS}, sample/dumps <= {BUDGET_RAW}: "
           f"{'missed' if worst else 'met'}")
