@@ -4,6 +4,7 @@
 import json
 import os
 from textwrap import fill
+from time import monotonic
 from typing import Any, Dict, List, Optional
 
 import cpmapi
@@ -20,6 +21,7 @@ from .snapshot import Snapshot
 DOMAIN = 262  # IPPROTO_MPTCP; free in PCP's stdpmid
 
 _HELP_WIDTH = 78
+_LISTED_AGE = 60.0  # seconds
 _SERIAL_MASK = (1 << 22) - 1  # of a pmInDom, as pmInDom_serial(3) gives it
 _NO_VALUE = None  # leaves the instance out
 _NOT_NOW = [cpmapi.PM_ERR_AGAIN, 0]  # the source of the whole group fails
@@ -44,6 +46,7 @@ class Agent(PMDA):
         self._indoms: Dict[int, ListIndom] = {}
         self._instances: Dict[int, Dict[int, Any]] = {}
         self._after_fetch = False
+        self._listed = float("-inf")  # when instances were last brought up to date for want of a better moment
         for group in GROUPS:
             if group.domain and group.domain.serial not in self._domains:
                 self._add_domain(group.domain)
@@ -82,10 +85,12 @@ class Agent(PMDA):
     # without values.  It is not told what the request is.  A client that
     # polls sends fetches, one that starts sends other requests before it
     # asks for instances: so instances are brought up to date unless the last
-    # request was a fetch, and pollers of a few counters cause no dumps.
+    # request was a fetch, and pollers of a few counters cause one dump a
+    # minute: no list of instances is older than that.
 
     def _before_request(self) -> None:
-        if not self._after_fetch:
+        if not self._after_fetch or monotonic() - self._listed > _LISTED_AGE:
+            self._listed = monotonic()
             for domain in self._domains.values():
                 domain.refresh(self._snapshot)
                 self._update(domain)
@@ -98,6 +103,7 @@ class Agent(PMDA):
         group = self._groups.get(cluster)
         if group is None:
             return
+        self._rows.pop(cluster, None)  # nothing old is served if this fails
         group.refresh(self._snapshot)
         instances = self._update(group.domain) if group.domain else None
         self._rows[cluster] = group.rows_of(self._snapshot, instances)
@@ -111,7 +117,7 @@ class Agent(PMDA):
         get = self._getters.get((cluster, item))
         if get is None:
             return [cpmapi.PM_ERR_PMID, 0]
-        row = self._rows[cluster].get(inst)
+        row = self._rows.get(cluster, {}).get(inst)
         if row is None:
             return _NOT_NOW if inst == PM_IN_NULL else _NO_VALUE
         value = get(row)

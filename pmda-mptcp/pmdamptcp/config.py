@@ -5,6 +5,8 @@ import configparser
 from typing import Callable, NamedTuple
 
 SECTION = "mptcp"
+# An age of more than a minute would hide what happens.
+_MOST = {"sample_age": 60, "instances": 2**31 - 1}
 
 
 class Config(NamedTuple):
@@ -40,7 +42,7 @@ def read(path: str, log: Callable[[str], None]) -> Config:
             continue
         try:
             value = type(default)(text)
-            if not 0 <= value < 2**31:
+            if not 0 <= value <= _MOST[key]:
                 raise ValueError
         except ValueError:
             log(f"{path}: {key} = {text}: not a number that makes sense, {default} is used")

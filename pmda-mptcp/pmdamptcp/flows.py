@@ -14,7 +14,8 @@ class Path:
                  "subflows", "backup", "stalled", "sole", "rtt_sum")
 
     def __init__(self, number: int, name: str):
-        self.id, self.name, self.up = number, name, False
+        self.id, self.name = number, name
+        self.up: Optional[bool] = None  # None: not known now
         self.received = self.sent = self.retrans = self.opened = self.closed = 0
         self.clear()
 
@@ -37,10 +38,10 @@ MANY = Path(0, "")  # stands for "more than one interface"
 
 
 class Connection(Row):
-    """An MPTCP connection; `received`, `sent`, `retrans` sum up its subflows, ended ones included."""
+    """An MPTCP connection; `received` and `sent` sum up its subflows, ended ones included."""
 
     __slots__ = ("id", "cookie", "seen", "open", "fallback", "established", "subflows", "dead", "path", "server_side",
-                 "opened", "received", "sent", "retrans", "_name")
+                 "opened", "received", "sent", "_name")
 
     def __init__(self, number: int, cookie: int):
         self.id, self.cookie = number, cookie
@@ -51,7 +52,7 @@ class Connection(Row):
         self.subflows = self.dead = 0  # established ones, and those of them that cannot do their work
         self.path: Optional[Path] = None  # of its live subflows, or MANY
         self.server_side: Optional[bool] = None
-        self.received = self.sent = self.retrans = 0
+        self.received = self.sent = 0
         self._name = ""
 
     @property

@@ -32,7 +32,6 @@ class ListIndom(pmdaIndom):
         ids = tuple(rows)
         if ids == self._ids:
             return
-        self._ids = ids
         encoded = [name(row).encode("utf-8", "replace") for row in rows.values()]
         names = ctypes.create_string_buffer(b"\0".join(encoded))
         address, table = ctypes.addressof(names), bytearray()
@@ -44,4 +43,5 @@ class ListIndom(pmdaIndom):
         self.it_numinst = len(ids)
         # libpcp_pmda uses the old table until it looks again, after this callback.
         self._memory = self._memory[-1:] + [(names, array)]
+        self._ids = ids
         cpmda.set_need_refresh()

@@ -132,6 +132,8 @@ class Ledger:
         received, sent, retrans = flow.values[4:7]
         if self._first:
             flow.received, flow.sent, flow.retrans = received, sent, retrans
+            flow.connection.received += received  # a connection's bytes are those of its whole life
+            flow.connection.sent += sent
             flow.carrier = flow.path
         else:
             self._account(flow, received, sent, retrans)
@@ -159,7 +161,6 @@ class Ledger:
             connection.sent += sent - flow.sent
             if retrans >= flow.retrans:
                 path.retrans += retrans - flow.retrans
-                connection.retrans += retrans - flow.retrans
         flow.received, flow.sent, flow.retrans = received, sent, retrans
 
     def _gauge(self, flow: Subflow, values: Tuple[int, ...]) -> None:
@@ -212,9 +213,10 @@ class Ledger:
         oldest = self._sample - 1
         if len(self._subflows) != len(self.subflows):
             for flow in [flow for flow in self._subflows.values() if flow.seen != self._sample]:
-                self.dead_routes[flow.route] += 1
                 if flow.seen < oldest:
                     self._forget(flow.cookie)
+                else:
+                    self.dead_routes[flow.route] += 1
         if len(self._connections) != len(self.connections):
             for connection in [one for one in self._connections.values() if one.seen < oldest]:
                 del self._connections[connection.cookie]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the kernel readers return (sockets are sock_diag.Row)."""
 
-from typing import NamedTuple, Optional
+from typing import List, NamedTuple, Optional
 
 
 class Link(NamedTuple):
@@ -31,3 +31,10 @@ class Endpoint(NamedTuple):
     port: int
     ifindex: int
     flags: int
+
+
+class PathManager(NamedTuple):
+    """Limits, and endpoints in the order of their ids."""
+
+    limits: Limits
+    endpoints: List[Endpoint]

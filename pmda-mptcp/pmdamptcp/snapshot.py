@@ -112,8 +112,8 @@ class Snapshot:
         """Limits and endpoints."""
         self.refresh_links()
         if self.path_manager.refresh(self._config.sample_age):
-            found = [(endpoint, self.topology.name_of(endpoint.ifindex))
-                     for endpoint in (self.path_manager.value or (None, ()))[1]]
+            endpoints = self.path_manager.value.endpoints if self.path_manager.value else ()
+            found = [(endpoint, self.topology.name_of(endpoint.ifindex)) for endpoint in endpoints]
             self.endpoints = [EndpointRow(number, *key) for key, number in self._endpoint_ids.of(found).items()]
 
     def refresh_sockets(self) -> None:
@@ -139,8 +139,11 @@ class Snapshot:
 
     @property
     def subflows_known(self) -> bool:
-        """Does the kernel tell which sockets are subflows?  Not to everybody before Linux 6.18."""
-        return self.sampled and not self._blind()
+        """Does the kernel tell which sockets are subflows, and by where they leave?
+
+        Before Linux 6.18 it does not tell everybody.
+        """
+        return self.sampled and not self._blind() and not self.topology.unknown
 
     def _blind(self) -> bool:
         return not self._privileged and not self.ledger.subflows and self.ledger.established > 0
@@ -176,7 +179,7 @@ class Snapshot:
     def _sample(self) -> bool:
         self.refresh_links()
         topology = self.topology
-        rerouted, topology.rerouted = topology.rerouted, False
+        rerouted = topology.begin_sample()
         gc.disable()  # a sample makes many objects and no garbage
         try:
             self.ledger.update(self._dump(sock_diag.IPPROTO_MPTCP), self._dump(socket.IPPROTO_TCP),
@@ -191,7 +194,7 @@ class Snapshot:
         if malformed and not self.cost.malformed:
             self._log("sock_diag: malformed messages are left out, mptcp.agent.malformed counts them")
         self.cost.malformed = malformed
-        self.totals_known |= not self._blind()
+        self.totals_known |= self._privileged or bool(self.ledger.subflows)
         if self._blind() and not self._told_blind:
             self._told_blind = True
             self._log("sock_diag: this kernel shows subflows to CAP_NET_ADMIN only; mptcp.subflow.* stays empty")

@@ -5,10 +5,10 @@ from struct import error as StructError
 from time import monotonic
 from typing import Any, Callable
 
-from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.exceptions import NetlinkDecodeError, NetlinkError
 
 #: What a reader raises when the kernel refuses, lacks something or says nonsense.
-FAULTS = (OSError, ValueError, NetlinkError, StructError)
+FAULTS = (OSError, ValueError, NetlinkError, NetlinkDecodeError, StructError)
 
 
 class Source:
@@ -33,10 +33,11 @@ class Source:
         start = monotonic()
         if start - self._at < max(age, 5 * self._cost):
             return False
+        self.value, complaint = None, ""
         try:
-            self.value, complaint = self._read(), ""
+            self.value = self._read()
         except FAULTS as fault:
-            self.value, complaint = None, f"{type(fault).__name__}: {fault}"
+            complaint = f"{type(fault).__name__}: {fault}"
         self._at = monotonic()
         self._cost = self._at - start
         if complaint != self._complaint:

@@ -19,7 +19,8 @@ class Topology:
     def __init__(self, log: Callable[[str], None]):
         self.paths: Dict[str, Path] = {}  # interfaces that exist or that carried MPTCP
         self.owners: Dict[str, int] = {}  # address -> index of its interface
-        self.rerouted = False  # have routes changed? (for the next sample of the sockets, which resets it)
+        self.rerouted = False  # must the next sample of the sockets ask for all routes?
+        self._unasked = False  # did a lookup fail since the sample began?
         self._links = Source("links", self._read, log)
         self._lookup = Source("route lookup", self._ask, log)
         self._changes: Optional[interfaces.Changes] = None
@@ -40,9 +41,23 @@ class Topology:
             self._changes = None  # no word of changes: look each time
         self._changed |= changed or self._links.value is None
         if self._changed and self._links.refresh(0):
+            if self._links.value is None:
+                for path in self.paths.values():
+                    path.up = None
             self._changed = False
             self._egress.clear()
             self.rerouted = True
+
+    def begin_sample(self) -> bool:
+        """Tells whether routes may have changed since the last sample that came to its end."""
+        self._unasked = False
+        rerouted, self.rerouted = self.rerouted, False
+        return rerouted
+
+    @property
+    def unknown(self) -> bool:
+        """Is it not known where packets leave, since the kernel did not answer?"""
+        return self._unasked or self._links.value is None
 
     def name_of(self, index: int) -> str:
         """The name of the interface with this index, empty when there is none."""
@@ -67,7 +82,7 @@ class Topology:
             self._lookup.expire()
             self._lookup.refresh(0)
             if self._lookup.value is None:
-                self.rerouted = True  # make up for it with the next sample
+                self._unasked = self.rerouted = True  # make up for it with the next sample
             cache.update(self._lookup.value or {})
         return [cache.get(key) for key in keys]
 

@@ -68,6 +68,35 @@ def test_links_come_and_go(lab):
     print(f"links at the end: {host.pminfo('mptcp.interface.up')}")
 
 
+def test_an_interface_name_that_is_not_utf8(lab):
+    """The kernel allows any bytes in a name: it is shown as well as can be, and the others stay."""
+    host = lab.client
+    host.run("sh", "-c", r"""ip link add "$(printf 'a\377b')" type veth peer name zz9""")
+    wait_for(lambda: "zz9" in host.pminfo("mptcp.interface.up"), message="new link not seen")
+    names = host.pminfo("mptcp.interface.name")
+    print(f"names {sorted(names)}")
+    assert "a\ufffdb" in names.values() and "enp1s0" in names
+    host.ip("link del zz9")
+    wait_for(lambda: "zz9" not in host.pminfo("mptcp.interface.up"), message="link still there")
+
+
+def test_an_endpoint_counts_down_as_subflows_end(lab):
+    """Three connections, two of them closed: 3, then 1 live subflow of each endpoint, and never anything else."""
+    host = lab.server
+    first, rest = lab.hold(1), lab.hold(2)
+    wait_for(lambda: set(host.pminfo("mptcp.pm.endpoint.subflows").values()) == {3}, message="not 3 each")
+    rest.close()
+    seen = set()
+    wait_for(lambda: seen.update(host.pminfo("mptcp.pm.endpoint.subflows").values()) or
+             host.pminfo("mptcp.connections")[None] == 1, message="not closed")
+    for _ in range(8):
+        time.sleep(0.15)
+        seen.update(host.pminfo("mptcp.pm.endpoint.subflows").values())
+    print(f"values seen {seen}")
+    assert seen <= {0, 1, 2, 3} and set(host.pminfo("mptcp.pm.endpoint.subflows").values()) == {1}
+    first.close()
+
+
 def test_half_closed_connection_depends_on_its_path(lab):
     """One end has closed its direction, data still flow the other way: not ESTABLISHED, but it would hang."""
     host = lab.client

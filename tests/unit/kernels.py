@@ -9,7 +9,7 @@ from pmdamptcp.config import Config
 from pmdamptcp.kernel import interfaces, netstat, path_manager, routes, sock_diag, sysctl
 from pmdamptcp.kernel.interfaces import Traffic
 from pmdamptcp.metrics.registry import GROUPS
-from pmdamptcp.records import Endpoint, Limits, Link
+from pmdamptcp.records import Endpoint, Limits, Link, PathManager
 from pmdamptcp.snapshot import Snapshot
 
 from . import messages as m
@@ -43,10 +43,10 @@ class Kernel:
         self.traffic = {link.name: Traffic(1000, 2000) for link in self.links}
         self.counters = {"MPCurrEstab": 3, "AddAddr": 10}
         self.settings = {"enabled": "1", "path_manager": "kernel"}
-        self.path_manager = Limits(8, 8), [
+        self.path_manager = PathManager(Limits(8, 8), [
             Endpoint(1, "fd00:3::1", 0, 4, 14),
             Endpoint(77, "10.0.3.1", 0, 4, 2),
-        ]
+        ])
         self.dumps = {
             protocol: [DUMPS[protocol, socket.AF_INET], DUMPS[protocol, socket.AF_INET6]]
             for protocol in (m.TCP, m.MPTCP)

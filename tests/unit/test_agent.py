@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import fill
 
 import pytest
 from pmdamptcp.metrics.registry import GROUPS
@@ -66,7 +67,7 @@ def test_names_descriptors_and_texts(dbpmda):
         assert f"InDom: {domain}" in description
         assert {1: "32-bit unsigned int", 3: "64-bit unsigned int", 6: "string"}[metric.type] in description
         assert {1: "counter", 3: "instant", 4: "discrete"}[metric.semantics] in description
-        assert found[f"text {name}"] == f"PMID: {pmid}\n[{metric.oneline}]\n{metric.help}\n"
+        assert found[f"text {name}"] == f"PMID: {pmid}\n[{metric.oneline}]\n{fill(metric.help, 78)}\n"
 
 
 def test_the_name_space(dbpmda):
@@ -90,7 +91,7 @@ def test_instances_texts_and_labels_of_domains(dbpmda):
     assert errors == ""
     for serial, domain in DOMAINS.items():
         assert (
-            found[f"text indom 262.{serial}"] == f"pmInDom: 262.{serial}\n[{domain.oneline}]\n{domain.help}\n"
+            found[f"text indom 262.{serial}"] == f"pmInDom: 262.{serial}\n[{domain.oneline}]\n{fill(domain.help, 78)}\n"
         )
     assert re.search(r'name: "lo"', found["instance 262.4"])
     assert re.findall(r'name: "(.*)"', found["instance 262.3"]) == [

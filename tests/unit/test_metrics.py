@@ -18,6 +18,7 @@ from pmdamptcp.agent import DOMAIN
 from pmdamptcp.kernel.path_manager import FLAGS
 from pmdamptcp.metrics import mib, sysctl
 from pmdamptcp.metrics.registry import GROUPS
+from pmdamptcp.records import PathManager
 
 from . import kernels
 from . import messages as m
@@ -29,7 +30,7 @@ DOMAINS = [group.domain for group in GROUPS if group.domain]
 TYPES = {metrics.U32: "u32", metrics.U64: "u64", metrics.STRING: "string"}
 SEMANTICS = {metrics.COUNTER: "counter", metrics.INSTANT: "instant", metrics.DISCRETE: "discrete"}
 #: Counters that the kernel itself keeps in 32 bits; PCP's clients know that these wrap.
-COUNTERS_OF_32_BITS = {"mptcp.subflow.out.retransmits"}
+COUNTERS_OF_32_BITS = {"mptcp.subflow.retransmits"}
 
 each_metric = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 
@@ -274,7 +275,7 @@ def test_unacked_bytes_over_the_end_of_the_sequence_space(kernel, log):
 def test_flags_of_endpoints_in_words(kernel, log, flags, text):
     """Flags of the future in figures."""
     limits, [endpoint, _] = kernel.path_manager
-    kernel.path_manager = limits, [endpoint._replace(flags=flags)]
+    kernel.path_manager = PathManager(limits, [endpoint._replace(flags=flags)])
     snapshot = kernel.snapshot(log)
     assert kernels.named(snapshot, "mptcp.pm.endpoint.flags") == {"1": text}
     for name, bit in FLAGS.items():

@@ -6,7 +6,8 @@ import errno
 import pytest
 from pmdamptcp.kernel import interfaces
 from pmdamptcp.ledger import STALLED_BACKOFF
-from pmdamptcp.records import Endpoint, Limits, Link
+from pmdamptcp.metrics import overview
+from pmdamptcp.records import Endpoint, Limits, Link, PathManager
 from pmdamptcp.snapshot import EndpointRow, Snapshot
 
 from . import kernels
@@ -407,7 +408,7 @@ def host(kernel, log):
     """A host with a joined subflow from each of three addresses, and these endpoints."""
 
     def with_endpoints(*endpoints, **flow):
-        kernel.path_manager = Limits(8, 8), list(endpoints)
+        kernel.path_manager = PathManager(Limits(8, 8), list(endpoints))
         kernel.dumps = {
             m.MPTCP: [m.connection(1, 100)],
             m.TCP: [
@@ -449,7 +450,7 @@ def test_a_stalled_subflow_uses_no_endpoint(host):
 
 def test_an_endpoint_of_v4_mapped_subflows(kernel, log):
     """A dual-stack server: its sockets are IPv6, its endpoints IPv4."""
-    kernel.path_manager = Limits(8, 8), [Endpoint(1, "10.0.2.1", 0, 0, 1)]
+    kernel.path_manager = PathManager(Limits(8, 8), [Endpoint(1, "10.0.2.1", 0, 0, 1)])
     kernel.dumps = {
         m.MPTCP: [m.connection(1, 100)],
         m.TCP: [m.subflow(11, 100, local=("::ffff:10.0.2.1", 5040), remote=("::ffff:10.0.9.9", 1))],
@@ -490,11 +491,40 @@ def test_an_endpoint_that_changes_is_another_instance(kernel, log):
     """The kernel gives ids again; instances of PCP are for good."""
     snapshot = kernel.snapshot(log)
     before = values(snapshot, "mptcp.pm.endpoint.address")
-    kernel.path_manager = Limits(8, 8), [
+    kernel.path_manager = PathManager(Limits(8, 8), [
         Endpoint(1, "fd00:3::1", 0, 4, 14),
         Endpoint(77, "10.0.9.1", 0, 4, 2),
-    ]
+    ])
     kernel.clock.now += 1
     after = values(snapshot, "mptcp.pm.endpoint.address")
     assert before == {1: "fd00:3::1", 2: "10.0.3.1"}
     assert after == {1: "fd00:3::1", 3: "10.0.9.1"}
+
+
+def test_an_idle_look_does_not_make_totals_known(kernel, log):
+    """Without the capability on an old kernel, first no connection, then some: bytes are absent all the same."""
+    dumps = dict(kernel.dumps)
+    kernel.dumps.update({m.TCP: [m.done()], m.MPTCP: [m.done()]})
+    snapshot = kernel.snapshot(log, privileged=False)
+    snapshot.refresh_sockets()
+    kernel.dumps.update(dumps)
+    kernel.reshape(kernels.blind)
+    snapshot.expire()
+    assert kernels.values(snapshot, "mptcp.interface.in.bytes") == {}
+
+
+def test_a_failed_route_lookup_leaves_gauges_without_values(kernel, log):
+    """Not knowing where packets leave is not the same as no subflow."""
+    kernel.egress = OSError(errno.ENOBUFS, "no")
+    snapshot = kernel.snapshot(log)
+    for name in ("mptcp.subflows", "mptcp.redundancy.connections", "mptcp.interface.sole_path_connections"):
+        assert set(kernels.values(snapshot, name).values()) <= {None}, name
+
+
+def test_instances_have_names_whatever_fails(kernel, log):
+    """The number of live subflows is an instance even while nobody can count them."""
+    kernel.dumps[m.MPTCP] = ENOENT
+    snapshot = kernel.snapshot(log)
+    snapshot.refresh_sockets()
+    domain = overview.REDUNDANCY.domain
+    assert [domain.name(row) for row in domain.instances(snapshot).values()] == [*"01234567", "8+"]

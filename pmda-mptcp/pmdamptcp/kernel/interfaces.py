@@ -2,7 +2,7 @@
 """Links, addresses and device counters, and word of their changes (rtnetlink(7))."""
 
 import errno
-from typing import Dict, List, NamedTuple
+from typing import Dict, List, NamedTuple, Union
 
 import psutil
 from pyroute2 import IPRoute
@@ -26,7 +26,7 @@ class Traffic(NamedTuple):
 def links() -> List[Link]:
     """Every link of this network namespace.  Raises OSError, NetlinkError."""
     with IPRoute() as route:
-        return [Link(link["index"], link.get_attr("IFLA_IFNAME"),
+        return [Link(link["index"], _text(link.get_attr("IFLA_IFNAME")),
                      link["flags"] & (IFF_UP | IFF_LOWER_UP) == IFF_UP | IFF_LOWER_UP)
                 for link in route.get_links()]
 
@@ -40,8 +40,14 @@ def addresses() -> Dict[str, int]:
 
 def traffic() -> Dict[str, Traffic]:
     """Device name -> counters.  Raises OSError."""
-    return {name: Traffic(counters.bytes_recv, counters.bytes_sent)
+    return {_text(name): Traffic(counters.bytes_recv, counters.bytes_sent)
             for name, counters in psutil.net_io_counters(pernic=True, nowrap=False).items()}
+
+
+def _text(name: Union[str, bytes]) -> str:
+    """A name as PCP can show it: the kernel allows any bytes in one, PCP only UTF-8."""
+    raw = name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")
+    return raw.decode("utf-8", "replace")
 
 
 class Changes:

@@ -5,18 +5,18 @@ Through pyroute2: there are few of them.  Under a userspace path manager
 (mptcpd) the kernel keeps both but ignores them.
 """
 
-from typing import Any, List, Optional, Tuple
+from typing import Any, Optional
 
 from pyroute2 import MPTCP
 
-from ..records import Endpoint, Limits
+from ..records import Endpoint, Limits, PathManager
 
 #: Endpoint flags by name: MPTCP_PM_ADDR_FLAG_*.
 FLAGS = {"signal": 0x01, "subflow": 0x02, "backup": 0x04, "fullmesh": 0x08, "implicit": 0x10, "laminar": 0x20}
 
 
-def read() -> Tuple[Limits, List[Endpoint]]:
-    """The limits, and the endpoints in the order of their ids.
+def read() -> PathManager:
+    """Limits and endpoints.
 
     Raises OSError (no such family: a kernel without MPTCP) and pyroute2's
     NetlinkError, which the kernel's refusal comes as.
@@ -25,8 +25,9 @@ def read() -> Tuple[Limits, List[Endpoint]]:
         limits = list(kernel.limits("show"))
         endpoints = [_endpoint(message) for message in kernel.endpoint("show")]
     first = limits[0] if limits else None
-    return Limits(_attr(first, "MPTCP_PM_ATTR_SUBFLOWS"), _attr(first, "MPTCP_PM_ATTR_RCV_ADD_ADDRS")), \
-        sorted(endpoint for endpoint in endpoints if endpoint)
+    return PathManager(
+        Limits(_attr(first, "MPTCP_PM_ATTR_SUBFLOWS"), _attr(first, "MPTCP_PM_ATTR_RCV_ADD_ADDRS")),
+        sorted(endpoint for endpoint in endpoints if endpoint))
 
 
 def _attr(message: Any, name: str) -> Any:

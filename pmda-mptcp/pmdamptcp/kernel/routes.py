@@ -6,7 +6,7 @@ packet may well leave by another link.  Asked in bulk, since a server has a
 pair of addresses for every client: 64 questions a system call, some 10 us
 each, where one by one through pyroute2 takes 25 times as long.
 
-The lookup knows addresses and a bound device.  Rules by port or by mark and
+The lookup knows addresses and a bound device.  Rules by port, mark or user and
 layer-4 multipath hashes are not seen.
 """
 

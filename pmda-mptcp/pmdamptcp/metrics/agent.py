@@ -15,7 +15,7 @@ GROUP = Group(14, None, Snapshot.refresh_sockets, (
     Metric("mptcp.agent.sample_time", U64, COUNTER, USEC, lambda snapshot: int(snapshot.cost.cpu * 1e6),
            "CPU time spent on these samples",
            "Dumping the sockets and taking them in; not the values themselves. By mptcp.agent.samples: the "
-           "cost of one."),
+           "cost of one. While it is long (0.1 s), samples are taken no more often than five times that."),
     Metric("mptcp.agent.sockets", U64, COUNTER, COUNT, lambda snapshot: snapshot.cost.sockets,
            "Sockets read in these samples", "All TCP sockets count, since the kernel cannot sort them out."),
     Metric("mptcp.agent.malformed", U64, COUNTER, COUNT, lambda snapshot: snapshot.cost.malformed,

@@ -6,8 +6,8 @@ commands take; it stays here (as keys and data sequence numbers do), and the
 connection is called c1, c2, ... instead.
 """
 
-from ..kernel.sock_diag import MPTCP_INFO, info_field
 from ..flows import socket_text
+from ..kernel.sock_diag import MPTCP_INFO, info_field
 from ..snapshot import Snapshot
 from . import BYTE, COUNT, COUNTER, DISCRETE, INSTANT, MSEC, NONE, STRING, U32, U64, Domain, Group, Metric
 
@@ -18,7 +18,7 @@ def _info(name):
 
 _write_seq, _snd_una = _info("write_seq"), _info("snd_una")
 _OLD = " On kernels before 6.5, which do not count it, the sum over the subflows that samples saw."
-_LIMIT = (" (as this connection saw it when it was opened; 0 under a userspace path manager)")
+_LIMIT = " (as this connection saw it when it was opened; 0 under a userspace path manager)"
 
 
 def _bytes(name, of_subflows):

@@ -8,7 +8,7 @@ from ..snapshot import Snapshot
 from . import BYTE, COUNT, COUNTER, INSTANT, DISCRETE, NONE, STRING, U32, U64, USEC, Domain, Group, Metric
 
 _EGRESS = ("The interface is the one that the routing of this host sends the subflow's packets to, which need "
-           "not be the one that owns its address.")
+           "not be the one that owns its address. Rules by port, mark or user are not seen.")
 _SAMPLED = (" Taken from the subflows' own counters whenever metrics are fetched: what a subflow carries after "
             "the last fetch before it ends is not seen. Starts at 0 with the agent.")
 
@@ -67,7 +67,9 @@ TRAFFIC = Group(10, INTERFACES, Snapshot.refresh_sockets, (
            "Subflows that began to use the interface",
            "Subflows first seen after the agent started." + _SAMPLED),
     Metric("mptcp.interface.subflows_closed", U64, COUNTER, COUNT, lambda path: path.closed,
-           "Subflows of the interface that ended", "Subflows gone from two samples in a row." + _SAMPLED),
+           "Subflows of the interface that ended",
+           "Subflows gone from two samples in a row. Those that are older than the agent, or that began on "
+           "another interface, count too: opened minus closed is not mptcp.subflows." + _SAMPLED),
 ), rows=_totals)
 
 
@@ -80,7 +82,7 @@ def _devices(snapshot):
 DEVICES = Group(11, INTERFACES, Snapshot.refresh_traffic, (
     Metric("mptcp.interface.name", STRING, DISCRETE, NONE, lambda row: row[0].name,
            "Name of the interface", "The instance's name as a value, for tools that choose by values."),
-    Metric("mptcp.interface.up", U32, INSTANT, NONE, lambda row: int(row[0].up),
+    Metric("mptcp.interface.up", U32, INSTANT, NONE, lambda row: None if row[0].up is None else int(row[0].up),
            "1 if the interface is up and has carrier",
            "Administratively up and with carrier. 0 also for an interface that is gone but carried MPTCP."),
     Metric("mptcp.interface.total.in.bytes", U64, COUNTER, BYTE, lambda row: row[1] and row[1].received,

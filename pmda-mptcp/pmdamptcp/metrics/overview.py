@@ -22,7 +22,7 @@ CONNECTIONS = Group(7, None, Snapshot.refresh_sockets, (
 def _redundancy(snapshot):
     """Instance number -> how many; 1 is "0", so that ids are positive."""
     if not snapshot.subflows_known:
-        return {number + 1: None for number in range(_MOST + 1)}
+        return {number + 1: (number, None) for number in range(_MOST + 1)}
     found = snapshot.ledger.redundancy
     rows = {number + 1: (number, found[number]) for number in range(_MOST)}
     rows[_MOST + 1] = _MOST, sum(how_many for number, how_many in found.items() if number >= _MOST)
@@ -36,7 +36,7 @@ def _name(row):
 REDUNDANCY = Group(8, Domain(
     3, Snapshot.refresh_sockets, _redundancy, name=_name, labels=lambda row: {},
     oneline="Number of live subflows", help="0 to 7, and 8+ for 8 or more."), Snapshot.refresh_sockets, (
-    Metric("mptcp.redundancy.connections", U32, INSTANT, COUNT, lambda row: row and row[1],
+    Metric("mptcp.redundancy.connections", U32, INSTANT, COUNT, lambda row: row[1],
            "Connections that have so many live subflows",
            "How many established MPTCP connections have 0, 1, 2, ... live subflows. Live: established, with a "
            "way out over an interface that is up, and answered by the peer. 1 means that the next link "

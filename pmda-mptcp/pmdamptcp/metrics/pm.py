@@ -7,14 +7,7 @@ from . import COUNT, DISCRETE, INSTANT, NONE, STRING, U32, Domain, Group, Metric
 
 
 def _limit(name):
-    def get(snapshot):
-        found = snapshot.path_manager.value
-        return found and getattr(found[0], name)
-    return get
-
-
-def _endpoint_count(snapshot):
-    return len(snapshot.endpoints) if snapshot.path_manager.value else None
+    return lambda snapshot: getattr(snapshot.path_manager.value.limits, name)
 
 
 def _flag(bit):
@@ -36,9 +29,9 @@ LIMITS = Group(4, None, Snapshot.refresh_path_manager, (
            "Announced addresses of the peer that a connection may join",
            "As ip mptcp limits shows it. 0 (the kernel's default): announcements are ignored, so endpoints "
            "with the signal flag on the other host bring no subflow."),
-    Metric("mptcp.pm.endpoints", U32, INSTANT, COUNT, _endpoint_count,
+    Metric("mptcp.pm.endpoints", U32, INSTANT, COUNT, lambda snapshot: len(snapshot.endpoints),
            "Number of endpoints", "Endpoints of the in-kernel path manager, as ip mptcp endpoint lists them."),
-))
+), rows=lambda snapshot: snapshot if snapshot.path_manager.value else None)
 
 ENDPOINTS = Domain(
     2, Snapshot.refresh_path_manager, lambda snapshot: {row.id: row for row in snapshot.endpoints},

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """mptcp.subflow.*: one instance for each TCP subflow.  A row is a flows.Subflow."""
 
-from ..kernel.sock_diag import BACKUP, SUBFLOW_FLAG_LETTERS, TCP_INFO, info_field
 from ..flows import socket_text
+from ..kernel.sock_diag import BACKUP, SUBFLOW_FLAG_LETTERS, TCP_INFO, info_field
 from ..snapshot import Snapshot
 from . import (BYTE, BYTE_PER_SEC, COUNT, COUNTER, DISCRETE, INSTANT, NONE, STRING, U32, U64, USEC, Domain, Group,
                Metric)
@@ -82,7 +82,7 @@ GROUP = Group(13, SUBFLOWS, Snapshot.refresh_sockets, (
            "tcpi_bytes_acked: counts SYN and FIN as one byte each."),
     Metric("mptcp.subflow.out.retrans_bytes", U64, COUNTER, BYTE, _info("bytes_retrans"),
            "Payload sent again on this subflow", "tcpi_bytes_retrans."),
-    Metric("mptcp.subflow.out.retransmits", U32, COUNTER, COUNT, _info("total_retrans"),
+    Metric("mptcp.subflow.retransmits", U32, COUNTER, COUNT, _info("total_retrans"),
            "Segments sent again on this subflow", "tcpi_total_retrans."),
     Metric("mptcp.subflow.rtt", U32, INSTANT, USEC, _info("rtt"),
            "Smoothed round-trip time", "Time in queues on the way counts."),

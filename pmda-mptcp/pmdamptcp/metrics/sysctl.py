@@ -2,6 +2,7 @@
 """mptcp.sysctl.*: the settings under net.mptcp.  A row is a dict from setting to text."""
 
 from ..snapshot import Snapshot
+from ..stable_ids import Ids
 from . import DISCRETE, NONE, STRING, U32, Domain, Group, Metric
 
 
@@ -58,10 +59,14 @@ METRICS = tuple(Metric(f"mptcp.sysctl.{setting}", U32 if number else STRING, DIS
 _refresh = Snapshot.refresh_settings
 
 
+_other_ids: Ids = Ids()
+
+
 def _others(snapshot):
     """Settings that are not in KNOWN."""
-    return {number: setting for number, setting in enumerate(sorted((snapshot.settings.value or {}).items()), 1)
-            if setting[0] not in KNOWN}
+    settings = snapshot.settings.value or {}
+    return {number: (name, settings[name]) for name, number in _other_ids.of(
+        name for name in settings if name not in KNOWN).items()}
 
 
 GROUP = Group(2, None, _refresh, METRICS, rows=lambda snapshot: snapshot.settings.value)
