@@ -64,13 +64,13 @@ class Ledger:
         by_token = self._see_connections(connections)
         if rerouted:
             self._router(list(self._subflows.values()))
-        new = self._see_subflows(subflows if by_token else (), by_token)
+        new, seen = self._see_subflows(subflows if by_token else (), by_token)
         for flow in new:
             flow.route = flow.route_key
             self._forget(flow.cookie)  # a socket that was connected anew is another subflow
             self._subflows[flow.cookie] = flow
             self.routes[flow.route] += 1
-        self.subflows = self._seen(self._subflows)
+        self.subflows = self._of_sample(self._subflows, self.subflows, 0 if new else seen)
         if new:
             self._router(new)
         for flow in new:
@@ -85,10 +85,13 @@ class Ledger:
 
     def _see_connections(self, decoded: Iterable[Decoded]) -> Dict[int, Connection]:
         sample, known, by_token = self._sample, self._connections, {}
+        seen = 0
         for (state, cookie, flags, token), data, offset, layout in decoded:
             connection = known.get(cookie)
             if connection is None:
                 connection = known[cookie] = Connection(next(self._connection_ids), cookie)
+            elif connection.seen != sample:
+                seen += 1
             connection.data, connection.offset, connection.layout = data, offset, layout
             connection.seen = sample
             connection.established = state == ESTABLISHED
@@ -98,16 +101,18 @@ class Ledger:
             if not connection.fallback:
                 connection.open = sample
                 by_token[token] = connection
-        self.connections = self._seen(known)
+        self.connections = self._of_sample(known, self.connections, seen)
         return by_token
 
-    def _see_subflows(self, decoded: Iterable[Decoded], by_token: Dict[int, Connection]) -> List[Subflow]:
-        """Returns those that are new, by connection and the initial one first.
+    def _see_subflows(self, decoded: Iterable[Decoded],
+                      by_token: Dict[int, Connection]) -> Tuple[List[Subflow], int]:
+        """Returns those that are new, by connection and the initial one first, and how many known ones were seen.
 
         The flow of a fallen-back connection is plain TCP, so not one of them.
         """
         sample, known, gauge = self._sample, self._subflows, self._gauge
         new: Dict[int, Subflow] = {}
+        seen = 0
         for values, data, offset, layout in decoded:
             _, cookie, _, _, received, sent, retrans, token, _ = values
             flow = known.get(cookie)
@@ -122,8 +127,9 @@ class Ledger:
                 self._account(flow, received, sent, retrans)
             flow.data, flow.offset, flow.layout, flow.seen = data, offset, layout, sample
             if flow.id:
+                seen += 1
                 gauge(flow, values)
-        return sorted(new.values(), key=lambda flow: (flow.connection.id, not flow.initial, flow.ids[0] or 0))
+        return sorted(new.values(), key=lambda flow: (flow.connection.id, not flow.initial, flow.ids[0] or 0)), seen
 
     def _open(self, flow: Subflow) -> None:
         """A first look: what it carried so far counts, unless it is older than this agent."""
@@ -205,7 +211,10 @@ class Ledger:
                     redundancy[connection.subflows - connection.dead] += 1
         self.established = sum(redundancy.values())
 
-    def _seen(self, known: Dict[int, Known]) -> List[Known]:
+    def _of_sample(self, known: Dict[int, Known], last: List[Known], seen: int) -> List[Known]:
+        """Those that this sample saw: the very list of the last one where `seen` old ones are all that are known."""
+        if seen == len(known) == len(last):
+            return last
         return [one for one in known.values() if one.seen == self._sample]
 
     def _retire(self) -> None:
