@@ -36,7 +36,7 @@ def read(path: str, log: Callable[[str], None]) -> Config:
         if section != SECTION:
             log(f"{path}: unknown section [{section}] ignored")
     for key, text in parser.items(SECTION) if parser.has_section(SECTION) else ():
-        default = getattr(config, key, None) if key in Config._fields else None
+        default = Config._field_defaults.get(key)
         if default is None:
             log(f"{path}: unknown setting '{key}' ignored")
             continue

@@ -4,7 +4,12 @@
 from typing import Optional
 
 from .kernel import sock_diag
-from .kernel.sock_diag import ESTABLISHED, Row
+from .kernel.sock_diag import Row
+
+
+def socket_text(address: str, port: int) -> str:
+    """`10.0.1.1:5201` or `[fd00::1]:5201`."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 class Path:
@@ -37,7 +42,23 @@ class Path:
 MANY = Path(0, "")  # stands for "more than one interface"
 
 
-class Connection(Row):
+class Flow(Row):
+    """A socket with its two ends as text."""
+
+    __slots__ = ()
+
+    @property
+    def local(self) -> str:
+        """Local address and port."""
+        return socket_text(*self.endpoints[:2])
+
+    @property
+    def remote(self) -> str:
+        """Remote address and port."""
+        return socket_text(*self.endpoints[2:])
+
+
+class Connection(Flow):
     """An MPTCP connection; `received` and `sent` sum up its subflows, ended ones included."""
 
     __slots__ = ("id", "cookie", "seen", "open", "fallback", "established", "subflows", "dead", "path", "server_side",
@@ -64,11 +85,11 @@ class Connection(Row):
     def name(self) -> str:
         """`c17 10.0.1.1:33752->10.0.1.2:5201`, for good."""
         if not self._name:
-            self._name = f"c{self.id} {flow_text(self)}"
+            self._name = f"c{self.id} {self.local}->{self.remote}"
         return self._name
 
 
-class Subflow(Row):
+class Subflow(Flow):
     """A TCP subflow of a connection."""
 
     __slots__ = ("id", "cookie", "token", "connection", "number", "seen", "received", "sent", "retrans",
@@ -91,13 +112,8 @@ class Subflow(Row):
         """`c17::2 enp1s0 10.0.2.1:33493->10.0.2.2:5201`, for good."""
         if not self._name:
             interface = self.path.name if self.path else "-"
-            self._name = f"c{self.connection.id}::{self.number} {interface} {flow_text(self)}"
+            self._name = f"c{self.connection.id}::{self.number} {interface} {self.local}->{self.remote}"
         return self._name
-
-    @property
-    def established(self) -> bool:
-        """Is the TCP connection established?"""
-        return self.values[0] == ESTABLISHED
 
     @property
     def flags(self) -> int:
@@ -108,14 +124,3 @@ class Subflow(Row):
     def initial(self) -> bool:
         """Did it open the connection (rather than join it)?  Address id 0 does not tell."""
         return not self.flags & (sock_diag.JOIN_REM | sock_diag.JOIN_LOC)
-
-
-def socket_text(address: str, port: int) -> str:
-    """`10.0.1.1:5201` or `[fd00::1]:5201`."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-def flow_text(row: Row) -> str:
-    """`local->remote` of a socket."""
-    local, local_port, remote, remote_port = row.endpoints
-    return f"{socket_text(local, local_port)}->{socket_text(remote, remote_port)}"

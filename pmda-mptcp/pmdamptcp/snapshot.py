@@ -12,7 +12,7 @@ from time import process_time
 from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple, TypeVar
 
 from .config import Config
-from .flows import Connection, Path, Subflow
+from .flows import Connection, Path, Subflow, socket_text
 from .kernel import interfaces, netstat, path_manager, routes, sock_diag, sysctl
 from .ledger import Ledger
 from .records import Endpoint
@@ -39,8 +39,7 @@ class EndpointRow:
     def name(self) -> str:
         """`3 10.0.2.2%enp1s0`, with `:port` where it has one."""
         endpoint = self.endpoint
-        address = f"[{endpoint.address}]:{endpoint.port}" if endpoint.port and ":" in endpoint.address else \
-            f"{endpoint.address}:{endpoint.port}" if endpoint.port else endpoint.address
+        address = socket_text(endpoint.address, endpoint.port) if endpoint.port else endpoint.address
         return f"{endpoint.id} {address}" + (f"%{self.interface}" if self.interface else "")
 
 

@@ -16,6 +16,14 @@ def totals(host):
     return tuple(host.pminfo(metric)[None] for metric in CONNECTION_METRICS)
 
 
+def configure(host, settings):
+    """Start the host's PCP anew, with these settings in the agent's configuration."""
+    path = host.work / "mptcp.conf"
+    path.write_text("[mptcp]\n" + settings, encoding="utf-8")
+    host.stop_pcp()
+    host.start_pcp(env={"PMDAMPTCP_CONFIG": str(path)})
+
+
 def test_plain_tcp_server_is_a_fallback(lab):
     """The client asks for MPTCP, the server does not speak it: fallback there, plain TCP here, no subflow anywhere."""
     with lab.hold(2, payload=b"hello", server_mptcp=False):
@@ -171,10 +179,7 @@ def test_agent_runs_as_pcp_with_one_capability(lab):
 def test_malformed_configuration_is_said_and_survived(lab):
     """Nonsense in the file: one line each in the log, defaults in force, everything answered."""
     host = lab.server
-    path = host.work / "mptcp.conf"
-    path.write_text("[mptcp]\ninstances = many\ncolour = blue\n", encoding="utf-8")
-    host.stop_pcp()
-    host.start_pcp(env={"PMDAMPTCP_CONFIG": str(path)})
+    configure(host, "instances = many\ncolour = blue\n")
     print(host.agent_log())
     assert host.agent_log().count("not a number that makes sense") == 1
     assert host.agent_log().count("unknown setting 'colour'") == 1
@@ -184,10 +189,7 @@ def test_malformed_configuration_is_said_and_survived(lab):
 def test_cap_leaves_out_instances_but_not_sums(lab):
     """With instances = 2, two connections are shown, five are counted, and the rest is told."""
     host = lab.server
-    path = host.work / "mptcp.conf"
-    path.write_text("[mptcp]\ninstances = 2\n", encoding="utf-8")
-    host.stop_pcp()
-    host.start_pcp(env={"PMDAMPTCP_CONFIG": str(path)})
+    configure(host, "instances = 2\n")
     with lab.hold(5):
         wait_for(lambda: totals(host) == (5, 0) and host.pminfo("mptcp.subflows")["enp2s0"] == 5, message="not 5")
         print(host.pminfo("mptcp.connection.name"), host.pminfo("mptcp.agent.omitted.connections"))

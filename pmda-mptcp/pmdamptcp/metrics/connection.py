@@ -6,7 +6,6 @@ commands take; it stays here (as keys and data sequence numbers do), and the
 connection is called c1, c2, ... instead.
 """
 
-from ..flows import socket_text
 from ..kernel.sock_diag import MPTCP_INFO, info_field
 from ..snapshot import Snapshot
 from . import BYTE, COUNT, COUNTER, DISCRETE, INSTANT, MSEC, NONE, STRING, U32, U64, Domain, Group, Metric
@@ -42,8 +41,7 @@ def _server_side(row):
 CONNECTIONS = Domain(
     5, Snapshot.refresh_sockets, lambda snapshot: snapshot.connections,
     name=lambda row: row.name,
-    labels=lambda row: {"connection": f"c{row.id}", "local": socket_text(*row.endpoints[:2]),
-                        "remote": socket_text(*row.endpoints[2:])},
+    labels=lambda row: {"connection": f"c{row.id}", "local": row.local, "remote": row.remote},
     oneline="MPTCP connections",
     help="One instance for each MPTCP socket that is not a listener: a number that is never used again, and the "
          "addresses it was opened with.")
@@ -51,9 +49,9 @@ CONNECTIONS = Domain(
 GROUP = Group(12, CONNECTIONS, Snapshot.refresh_sockets, (
     Metric("mptcp.connection.name", STRING, DISCRETE, NONE, lambda row: row.name,
            "Name of the connection", "The instance's name as a value, for tools that choose by values."),
-    Metric("mptcp.connection.local", STRING, DISCRETE, NONE, lambda row: socket_text(*row.endpoints[:2]),
+    Metric("mptcp.connection.local", STRING, DISCRETE, NONE, lambda row: row.local,
            "Local address and port", "Those of the initial subflow."),
-    Metric("mptcp.connection.remote", STRING, DISCRETE, NONE, lambda row: socket_text(*row.endpoints[2:]),
+    Metric("mptcp.connection.remote", STRING, DISCRETE, NONE, lambda row: row.remote,
            "Remote address and port", "Those of the initial subflow."),
     Metric("mptcp.connection.state", STRING, DISCRETE, NONE, lambda row: row.state,
            "State of the connection", "As ss -M prints it. ESTAB is the normal one."),

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """mptcp.subflow.*: one instance for each TCP subflow.  A row is a flows.Subflow."""
 
-from ..flows import socket_text
 from ..kernel.sock_diag import BACKUP, SUBFLOW_FLAG_LETTERS, TCP_INFO, info_field
 from ..snapshot import Snapshot
 from . import (BYTE, BYTE_PER_SEC, COUNT, COUNTER, DISCRETE, INSTANT, NONE, STRING, U32, U64, USEC, Domain, Group,
@@ -37,7 +36,7 @@ def _flags(row):
 
 def _labels(row):
     return {"connection": f"c{row.connection.id}", "interface": row.path.name if row.path else "",
-            "local": socket_text(*row.endpoints[:2]), "remote": socket_text(*row.endpoints[2:])}
+            "local": row.local, "remote": row.remote}
 
 
 SUBFLOWS = Domain(
@@ -51,9 +50,9 @@ GROUP = Group(13, SUBFLOWS, Snapshot.refresh_sockets, (
            "Connection that the subflow belongs to", "The instance's name in mptcp.connection."),
     Metric("mptcp.subflow.interface", STRING, DISCRETE, NONE, _egress,
            "Interface that its packets leave by now", "By route lookup. No value: there is no route now."),
-    Metric("mptcp.subflow.local", STRING, DISCRETE, NONE, lambda row: socket_text(*row.endpoints[:2]),
+    Metric("mptcp.subflow.local", STRING, DISCRETE, NONE, lambda row: row.local,
            "Local address and port", "IPv4-mapped IPv6 addresses are shown as IPv4."),
-    Metric("mptcp.subflow.remote", STRING, DISCRETE, NONE, lambda row: socket_text(*row.endpoints[2:]),
+    Metric("mptcp.subflow.remote", STRING, DISCRETE, NONE, lambda row: row.remote,
            "Remote address and port", "IPv4-mapped IPv6 addresses are shown as IPv4."),
     Metric("mptcp.subflow.local_id", U32, DISCRETE, NONE, lambda row: row.ids[0],
            "Address id of the local address",
