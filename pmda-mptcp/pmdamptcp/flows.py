@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Connections, their subflows, and the interfaces that these leave by."""
 
-from typing import Optional
+from typing import List, Optional, Tuple
 
-from .kernel import sock_diag
-from .kernel.sock_diag import Row
+from .kernel.inet_diag import MPTCP_INFO, NO_COOKIE, Row, info_field
+
+_joined, _total = info_field(MPTCP_INFO, "subflows"), info_field(MPTCP_INFO, "subflows_total")
 
 
 def socket_text(address: str, port: int) -> str:
@@ -61,12 +62,15 @@ class Flow(Row):
 class Connection(Flow):
     """An MPTCP connection; `received` and `sent` sum up its subflows, ended ones included."""
 
-    __slots__ = ("id", "cookie", "seen", "open", "fallback", "established", "subflows", "dead", "path", "server_side",
-                 "opened", "received", "sent", "_name")
+    __slots__ = ("id", "token", "cookie", "flows", "whole", "seen", "open", "fallback", "established", "subflows", "dead",
+                 "path", "server_side", "opened", "received", "sent", "_name")
 
-    def __init__(self, number: int, cookie: int):
-        self.id, self.cookie = number, cookie
-        self.opened = 0  # subflows so far
+    def __init__(self, token: int, whole: bool):
+        self.token = token
+        self.whole = whole  # are all its subflows known, also those that ended?
+        self.flows: List["Subflow"] = []  # that have not ended
+        self.id = self.cookie = 0  # given by the first sample that shows it
+        self.opened = 0  # subflows that samples showed
         self.seen = 0  # the last sample that showed it
         self.open = 0  # the last sample in which it could have subflows
         self.established = self.fallback = False
@@ -82,6 +86,12 @@ class Connection(Flow):
         return self.subflows - self.dead
 
     @property
+    def expected(self) -> int:
+        """Subflows that it has by the kernel's count, those that are being opened included."""
+        total = _total(self)
+        return (_joined(self) or 0) + 1 if total is None else total
+
+    @property
     def name(self) -> str:
         """`c17 10.0.1.1:33752->10.0.1.2:5201`, for good."""
         if not self._name:
@@ -90,18 +100,24 @@ class Connection(Flow):
 
 
 class Subflow(Flow):
-    """A TCP subflow of a connection."""
+    """A TCP subflow of a connection.  It has no row before a sample shows it."""
 
-    __slots__ = ("id", "cookie", "token", "connection", "number", "seen", "received", "sent", "retrans",
-                 "route", "path", "carrier", "routed", "live", "_name")
+    __slots__ = ("id", "cookie", "token", "connection", "number", "family", "identity", "initial", "born", "missing",
+                 "ended", "seen", "received", "sent", "retrans", "route", "path", "carrier", "routed", "live", "_name")
 
-    def __init__(self, cookie: int, token: int, connection: Connection):
-        self.cookie, self.token, self.connection = cookie, token, connection
+    def __init__(self, connection: Connection, family: int, identity: bytes, initial: bool):
+        self.connection, self.token = connection, connection.token
+        self.family, self.identity = family, identity
+        self.initial = initial  # did it open the connection, rather than join it?  Address id 0 does not tell
+        self.cookie = 0  # not met yet: only an event has told of it
+        self.born = 0.0  # when the listener heard of it
+        self.missing = False  # did a lookup find no such socket?
+        self.ended = False  # nothing more is booked
         self.seen = 0  # the last sample that showed it
         self.live = False
         self.id = self.number = 0  # given when all new ones of a sample are known, the initial one first
-        self.received = self.sent = self.retrans = 0
-        self.route = b""  # what routing is asked with
+        self.received = self.sent = self.retrans = 0  # as far as they are booked
+        self.route = identity[4:] + bytes([family])  # what routing is asked with
         self.path: Optional[Path] = None  # the last known
         self.carrier: Optional[Path] = None  # its bytes are booked on: the path up to the last sample
         self.routed = False  # is that where packets leave now?
@@ -116,11 +132,11 @@ class Subflow(Flow):
         return self._name
 
     @property
+    def request(self) -> Tuple[int, bytes]:
+        """What a lookup asks for: its family and inet_diag_sockid."""
+        return self.family, self.identity + (self.cookie.to_bytes(8, "little") if self.cookie else NO_COOKIE)
+
+    @property
     def flags(self) -> int:
         """MPTCP_SUBFLOW_FLAG_*."""
         return self.values[8]
-
-    @property
-    def initial(self) -> bool:
-        """Did it open the connection (rather than join it)?  Address id 0 does not tell."""
-        return not self.flags & (sock_diag.JOIN_REM | sock_diag.JOIN_LOC)

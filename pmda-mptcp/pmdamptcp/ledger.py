@@ -1,164 +1,147 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What outlives a sample: who is who, and how many bytes each interface carried.
+"""What outlives a socket: how many bytes each interface carried, and how many subflows.
 
-Sockets are known by their cookie, which the kernel never gives twice.  An
-interface's totals only ever grow: they are fed by the growth of each
-subflow's own counters from sample to sample, so a subflow that ends keeps
-what was seen of it.  What it carried after its last sample is not seen.
+A subflow is booked from whatever tells of it: events say which sockets are
+subflows (their two ends and the connection's token), dumps and lookups what
+they carried so far, the broadcast of a socket's end what it carried in all.
+Each time its growth since the last time is added, so nothing is counted
+twice, in whatever order and however often it is told, and totals only grow.
+
+Subflows are known by the two ends of their socket, and once it has been seen
+by its cookie, which the kernel never gives twice.
 """
 
-from collections import Counter
-from typing import Callable, Dict, Iterable, Iterator, List, Tuple, TypeVar
+from typing import Callable, Dict, Iterable, List, Optional, Set, Tuple
 
-from .flows import MANY, Connection, Path, Subflow
-from .kernel import sock_diag
-from .kernel.sock_diag import ESTABLISHED, Decoded
-
-#: Retransmission backoff from which a subflow counts as stalled: some two
-#: seconds without an answer at a usual round-trip time.
-STALLED_BACKOFF = 3
-_LAST_ID = 2**31 - 1
-
-
-def _ids() -> Iterator[int]:
-    """Instance ids: positive 31 bits, handed out once (they wrap after two thousand million)."""
-    while True:
-        yield from range(1, _LAST_ID)
-
-
-Known = TypeVar("Known", Connection, Subflow)
+from .flows import Connection, Subflow
+from .kernel import inet_diag
+from .kernel.layouts import Decoded
+from .kernel.pm_events import CREATED, Event
 
 #: Gives subflows their path (and `routed`); asked for new ones, and for all after a change of routes.
 Router = Callable[[List[Subflow]], None]
 
+_ENDS = 36  # bytes of an identity: ports and addresses
+_SPEAKS_MPTCP = inet_diag.MCAP_REM | inet_diag.JOIN_REM | inet_diag.JOIN_LOC
+
 
 class Ledger:
-    """Keeps connections, subflows and paths over the samples."""
+    """Books subflows on the interfaces that they leave by."""
 
     def __init__(self, router: Router):
         self._router = router
-        self._connections: Dict[int, Connection] = {}
-        self._subflows: Dict[int, Subflow] = {}
-        self._sample = 0
-        self._first = True  # no sample has come to its end
-        self._connection_ids, self._subflow_ids = _ids(), _ids()
-        self.connections: List[Connection] = []  # those of the last sample, the oldest first
-        self.subflows: List[Subflow] = []
-        self.established = self.fallen_back = 0  # connections that speak MPTCP, and that are TCP after all
-        self.redundancy: Counter[int] = Counter()  # live subflows -> how many of these connections have so many
-        self.routes: Counter[bytes] = Counter()  # how many subflows take each, and how many of them are not live
-        self.dead_routes: Counter[bytes] = Counter()
+        self._connections: Dict[int, Connection] = {}  # by token
+        self._flows: Set[Subflow] = set()
+        self._by_cookie: Dict[int, Subflow] = {}
+        self._by_ends: Dict[bytes, Subflow] = {}  # the newest of these ends
+        self._older: Dict[bytes, List[Subflow]] = {}  # not met, and their ends are in use again; the oldest first
+        self._new: List[Subflow] = []  # to be routed
+        self.watch: Callable[[List[Subflow]], None] = lambda flows: None  # is told of all that are new
+        self._last = 0  # the last round that came to its end
+        self._rerouted = False
+        self.round = 0  # of looking at all sockets
+        self.started = False  # has there been a whole one?
+        self.truncated = 0  # initial subflows whose end was not seen
+        self.unrouted = 0  # bytes of subflows that ended without a known interface
 
-    def update(self, connections: Iterable[Decoded], subflows: Iterable[Decoded], paths: Iterable[Path],
-               rerouted: bool) -> None:
-        """Take in one sample: the decoded dumps of both protocols.
+    @property
+    def flows(self) -> List[Subflow]:
+        """Those that have not ended, as far as is known."""
+        return list(self._flows)
 
-        `subflows` is not touched when there is no connection that has any;
-        `paths` are the interfaces whose gauges are filled, `rerouted` tells
-        that routes may have changed since the last sample.
+    def __len__(self) -> int:
+        return len(self._flows)
+
+    def connection(self, token: int) -> Connection:
+        """The connection with this token, made where it is new."""
+        connection = self._connections.get(token)
+        if connection is None:
+            connection = self._connections[token] = Connection(token, whole=False)
+        return connection
+
+    def release(self, connection: Connection) -> None:
+        """No sample shows it any more, and it is forgotten with its last subflow."""
+        connection.id = 0
+        self._tidy(connection)
+
+    # What is told of single subflows.
+
+    def open(self, event: Event) -> Optional[Subflow]:
+        """An event of a connection or of a subflow; returns the subflow unless it is known.  To be settled."""
+        if self.of_event(event):
+            return None
+        initial = event.kind == CREATED
+        connection = self.connection(event.token)
+        if initial and not connection.flows:
+            connection.whole = True
+        return self._add(connection, event.family, event.identity, initial)
+
+    def meet(self, decoded: Decoded) -> Subflow:
+        """A subflow as a dump or a lookup shows it; to be settled and then accounted.
+
+        What it carried before the agent's first look does not count.
         """
-        self._sample += 1
-        self.dead_routes.clear()
-        for path in paths:
-            path.clear()
-        by_token = self._see_connections(connections)
-        if rerouted:
-            self._router(list(self._subflows.values()))
-        new, seen = self._see_subflows(subflows if by_token else (), by_token)
+        values, data, offset, _ = decoded
+        _, cookie, _, _, received, sent, retrans, token, flags = values
+        flow = self._by_cookie.get(cookie)
+        if flow is not None:
+            if flow.token == token:
+                return flow
+            self.retire(flow)  # a socket that was connected anew is another subflow
+        identity, family = inet_diag.identity(data, offset)
+        flow = self._by_ends.get(identity[:_ENDS])
+        if flow is None or flow.cookie or flow.token != token:
+            joined = flags & (inet_diag.JOIN_REM | inet_diag.JOIN_LOC)
+            flow = self._add(self.connection(token), family, identity, not joined)
+            if not self.started:
+                flow.received, flow.sent, flow.retrans = received, sent, retrans
+                flow.connection.received += received  # a connection's bytes are those of its whole life
+                flow.connection.sent += sent
+        elif flow.identity != identity:  # bound to a device: events do not tell of the first subflow's
+            flow.identity, flow.route = identity, identity[4:] + bytes([family])
+            self._router([flow])
+        flow.cookie, flow.missing = cookie, False
+        self._by_cookie[cookie] = flow
+        return flow
+
+    def recognise(self, decoded: Decoded) -> Optional[Subflow]:
+        """The known subflow that a lookup shows; None for any other socket."""
+        values, data, offset, _ = decoded
+        flow = self._by_cookie.get(values[1]) or self._by_ends.get(inet_diag.ends(data, offset))
+        if flow is None or flow.token != values[7]:
+            return None
+        return flow if flow.cookie == values[1] else None if flow.cookie else self.meet(decoded)
+
+    def of_event(self, event: Event) -> Optional[Subflow]:
+        """The known subflow that an event is about."""
+        flow = self._by_ends.get(event.identity[:_ENDS])
+        return flow if flow is not None and flow.token == event.token else None
+
+    def settle(self) -> None:
+        """Give the new subflows their interface."""
+        new, self._new = self._new, []
+        if not new:
+            return
+        self._router(new)
         for flow in new:
-            flow.route = flow.route_key
-            self._forget(flow.cookie)  # a socket that was connected anew is another subflow
-            self._subflows[flow.cookie] = flow
-            self.routes[flow.route] += 1
-        self.subflows = self._of_sample(self._subflows, self.subflows, 0 if new else seen)
-        if new:
-            self._router(new)
-        for flow in new:
-            self._open(flow)
-            self._gauge(flow, flow.values)
-        if rerouted:
-            for flow in self._subflows.values():
+            if flow.cookie and not self.started:
+                flow.carrier = flow.path
+            else:
                 self._carry(flow)
-        self._count()
-        self._retire()
-        self._first = False
-
-    def _see_connections(self, decoded: Iterable[Decoded]) -> Dict[int, Connection]:
-        sample, known, by_token = self._sample, self._connections, {}
-        seen = 0
-        for (state, cookie, flags, token), data, offset, layout in decoded:
-            connection = known.get(cookie)
-            if connection is None:
-                connection = known[cookie] = Connection(next(self._connection_ids), cookie)
-            elif connection.seen != sample:
-                seen += 1
-            connection.data, connection.offset, connection.layout = data, offset, layout
-            connection.seen = sample
-            connection.established = state == ESTABLISHED
-            connection.fallback = bool(flags & sock_diag.MPTCP_INFO_FLAG_FALLBACK)
-            connection.subflows = connection.dead = 0
-            connection.path = None
-            if not connection.fallback:
-                connection.open = sample
-                by_token[token] = connection
-        self.connections = self._of_sample(known, self.connections, seen)
-        return by_token
-
-    def _see_subflows(self, decoded: Iterable[Decoded],
-                      by_token: Dict[int, Connection]) -> Tuple[List[Subflow], int]:
-        """Returns those that are new, by connection and the initial one first, and how many known ones were seen.
-
-        The flow of a fallen-back connection is plain TCP, so not one of them.
-        """
-        sample, known, gauge = self._sample, self._subflows, self._gauge
-        new: Dict[int, Subflow] = {}
-        seen = 0
-        for values, data, offset, layout in decoded:
-            _, cookie, _, _, received, sent, retrans, token, _ = values
-            flow = known.get(cookie)
-            if flow is None or flow.token != token or flow.connection.open != sample:
-                connection = by_token.get(token)
-                if connection is None:
-                    continue
-                flow = new[cookie] = Subflow(cookie, token, connection)
-            elif flow.seen == sample:
-                continue  # a dump of a changing table can show a socket twice
-            elif received != flow.received or sent != flow.sent:
-                self._account(flow, received, sent, retrans)
-            flow.data, flow.offset, flow.layout, flow.seen = data, offset, layout, sample
-            if flow.id:
-                seen += 1
-                gauge(flow, values)
-        return sorted(new.values(), key=lambda flow: (flow.connection.id, not flow.initial, flow.ids[0] or 0)), seen
-
-    def _open(self, flow: Subflow) -> None:
-        """A first look: what it carried so far counts, unless it is older than this agent."""
-        flow.connection.opened += 1
-        flow.id, flow.number = next(self._subflow_ids), flow.connection.opened
-        received, sent, retrans = flow.values[4:7]
-        if self._first:
-            flow.received, flow.sent, flow.retrans = received, sent, retrans
-            flow.connection.received += received  # a connection's bytes are those of its whole life
-            flow.connection.sent += sent
-            flow.carrier = flow.path
-        else:
-            self._account(flow, received, sent, retrans)
-            self._carry(flow)
-        if flow.initial:
-            flow.connection.server_side = not flow.flags & sock_diag.MCAP_LOC
+        self.watch(new)
 
     @staticmethod
     def _carry(flow: Subflow) -> None:
         """From now on its bytes are booked on the path that it takes."""
-        if flow.carrier is None and flow.path is not None:
+        if flow.carrier is None and flow.path is not None and not flow.ended:
             flow.path.opened += 1
         flow.carrier = flow.path
 
     @staticmethod
-    def _account(flow: Subflow, received: int, sent: int, retrans: int) -> None:
-        """Add the growth of a subflow's counters; without a known path it waits for the next sample."""
+    def account(flow: Subflow, received: int, sent: int, retrans: int) -> None:
+        """Add the growth of a subflow's counters; without a known path it waits for the next time."""
         path, connection = flow.carrier or flow.path, flow.connection
-        if path is None:
+        if path is None or flow.ended:
             return
         if received >= flow.received and sent >= flow.sent:  # smaller: the kernel took the socket back to 0
             path.received += received - flow.received
@@ -169,72 +152,130 @@ class Ledger:
                 path.retrans += retrans - flow.retrans
         flow.received, flow.sent, flow.retrans = received, sent, retrans
 
-    def _gauge(self, flow: Subflow, values: Tuple[int, ...]) -> None:
-        """Count a subflow for its path and its connection.
+    def close(self, decoded: Decoded) -> Optional[Subflow]:
+        """The broadcast of a socket's end; returns the subflow, if it was one.
 
-        Live is an established subflow that can do its work: its packets have
-        an interface to leave by, that is up, and the peer answers.
+        A socket that was not met is told by its two ends: its broadcast is
+        the first that nobody else claims.  Initial subflows may come with all
+        set to 0 (see the kernel's mptcp_close_ssk): only the cookie tells
+        them then, and what was booked is all that will be.
         """
-        state, _, backoff, rtt, _, _, _, _, flags = values
-        connection, path = flow.connection, flow.path
-        flow.live = False
-        if state == ESTABLISHED:
-            connection.subflows += 1
-            if path is not None:
-                if backoff >= STALLED_BACKOFF:
-                    path.stalled += 1
-                if flow.routed:
-                    path.subflows += 1
-                    path.rtt_sum += rtt
-                    if flags & sock_diag.BACKUP:
-                        path.backup += 1
-                    if backoff < STALLED_BACKOFF and path.up:
-                        flow.live = True
-                        if connection.path is not path:
-                            connection.path = MANY if connection.path else path
-                        return
-            connection.dead += 1
-        self.dead_routes[flow.route] += 1
+        (_, cookie, received, sent, retrans), data, offset, _ = decoded
+        flow = self._by_cookie.get(cookie)
+        ends = inet_diag.ends(data, offset)
+        zeroed = ends[2:4] == b"\0\0"  # no remote port
+        if flow is None:
+            if ends in self._older:
+                flow = self._older[ends][0]
+            else:
+                flow = self._by_ends.get(ends)
+                if flow is None or flow.cookie:
+                    return None
+        if zeroed:
+            self.truncated += flow.initial and not flow.ended
+        else:
+            self._last_words(flow, received, sent, retrans)
+        self.retire(flow)
+        return flow
 
-    def _count(self) -> None:
-        """Count connections, and those that all hang on one interface."""
-        self.fallen_back = 0
-        redundancy = self.redundancy
-        redundancy.clear()
-        for connection in self.connections:
-            if connection.path is not None:
-                connection.path.sole += 1
-            if connection.established:
-                if connection.fallback:
-                    self.fallen_back += 1
-                else:
-                    redundancy[connection.subflows - connection.dead] += 1
-        self.established = sum(redundancy.values())
+    def _last_words(self, flow: Subflow, received: int, sent: int, retrans: int) -> None:
+        if flow.carrier is None and flow.path is None and not flow.ended:
+            self._router([flow])
+            self._carry(flow)
+            if flow.path is None:
+                self.unrouted += max(0, received - flow.received) + max(0, sent - flow.sent)
+        self.account(flow, received, sent, retrans)
 
-    def _of_sample(self, known: Dict[int, Known], last: List[Known], seen: int) -> List[Known]:
-        """Those that this sample saw: the very list of the last one where `seen` old ones are all that are known."""
-        if seen == len(known) == len(last):
-            return last
-        return [one for one in known.values() if one.seen == self._sample]
+    def give_up(self, flow: Subflow) -> None:
+        """A subflow that was never met and is no longer there."""
+        self.truncated += flow.initial and not flow.ended
+        self.retire(flow)
 
-    def _retire(self) -> None:
-        """Forget what two dumps in a row did not show: one alone can miss a socket."""
-        oldest = self._sample - 1
-        if len(self._subflows) != len(self.subflows):
-            for flow in [flow for flow in self._subflows.values() if flow.seen != self._sample]:
-                if flow.seen < oldest:
-                    self._forget(flow.cookie)
-                else:
-                    self.dead_routes[flow.route] += 1
-        if len(self._connections) != len(self.connections):
-            for connection in [one for one in self._connections.values() if one.seen < oldest]:
-                del self._connections[connection.cookie]
+    def retire(self, flow: Subflow) -> None:
+        """It has ended."""
+        self._end(flow)
+        self._flows.discard(flow)
+        if self._by_cookie.get(flow.cookie) is flow:
+            del self._by_cookie[flow.cookie]
+        ends = flow.identity[:_ENDS]
+        if self._by_ends.get(ends) is flow:
+            del self._by_ends[ends]
+        older = self._older.get(ends)
+        if older and flow in older:
+            older.remove(flow)
+            if not older:
+                del self._older[ends]
+        if flow in flow.connection.flows:
+            flow.connection.flows.remove(flow)
+        self._tidy(flow.connection)
 
-    def _forget(self, cookie: int) -> None:
-        flow = self._subflows.pop(cookie, None)
-        if flow:
-            self.routes[flow.route] -= 1
-            if not self.routes[flow.route]:
-                del self.routes[flow.route]
-            if flow.carrier:
-                flow.carrier.closed += 1
+    def fall_back(self, connection: Connection) -> None:
+        """It is plain TCP from now on, and what its socket carries is not MPTCP's."""
+        for flow in connection.flows:
+            self._end(flow)
+
+    @staticmethod
+    def _end(flow: Subflow) -> None:
+        if flow.carrier and not flow.ended:
+            flow.carrier.closed += 1
+        flow.ended = True
+
+    def _add(self, connection: Connection, family: int, identity: bytes, initial: bool) -> Subflow:
+        flow = Subflow(connection, family, identity, initial)
+        flow.seen = self.round
+        flow.ended = connection.fallback
+        connection.flows.append(flow)
+        self._flows.add(flow)
+        ends = identity[:_ENDS]
+        older = self._by_ends.get(ends)
+        if older is not None and not older.cookie:
+            self._older.setdefault(ends, []).append(older)
+        self._by_ends[ends] = flow
+        self._new.append(flow)
+        return flow
+
+    def _tidy(self, connection: Connection) -> None:
+        if not connection.flows and not connection.id and self._connections.get(connection.token) is connection:
+            del self._connections[connection.token]
+
+    # Rounds: looking at all sockets.
+
+    def begin(self, rerouted: bool) -> int:
+        """A round begins; `rerouted`: routes may have changed since the last.  Returns its number."""
+        self.round += 1
+        self._rerouted = rerouted
+        if rerouted:
+            self._router(self.flows)
+        return self.round
+
+    def end(self, seen: int) -> None:
+        """A round ends that showed `seen` subflows: forget what two rounds in a row did not show.
+
+        One alone can miss a socket.  What was carried up to here is booked:
+        from now on the new routes count.
+        """
+        if self._rerouted:
+            for flow in self._flows:
+                self._carry(flow)
+        if seen != len(self._flows):
+            for flow in [flow for flow in self._flows if flow.seen < self._last]:
+                self.retire(flow)
+        self._last = self.round
+        self.started = True
+
+    def reconcile(self, subflows: Iterable[Decoded], rerouted: bool) -> None:
+        """A round of its own: book what a dump of all subflows shows."""
+        this, shown = self.begin(rerouted), []  # type: Tuple[int, List[Tuple[Subflow, Tuple[int, ...]]]]
+        for decoded in subflows:
+            values = decoded[0]
+            flow = self._by_cookie.get(values[1])
+            if flow is None or flow.token != values[7]:
+                if not values[8] & _SPEAKS_MPTCP:
+                    continue  # fell back to TCP from the start
+                flow = self.meet(decoded)
+            flow.seen = this
+            shown.append((flow, values[4:7]))
+        self.settle()
+        for flow, counters in shown:
+            self.account(flow, *counters)
+        self.end(len(shown))

@@ -4,18 +4,17 @@
 What a reader that fails would tell has no value, and the rest is served.
 """
 
-import gc
 import os
-import socket
 from collections import Counter
-from time import process_time
-from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple, TypeVar
+from time import thread_time
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple, TypeVar
 
 from .config import Config
 from .flows import Connection, Path, Subflow, socket_text
-from .kernel import interfaces, netstat, path_manager, routes, sock_diag, sysctl
-from .ledger import Ledger
+from .kernel import interfaces, netstat, path_manager, routes, sysctl
 from .records import Endpoint
+from .sample import Sample
+from .sampler import Sampler
 from .source import Source
 from .stable_ids import Ids
 from .topology import Topology
@@ -43,44 +42,25 @@ class EndpointRow:
         return f"{endpoint.id} {address}" + (f"%{self.interface}" if self.interface else "")
 
 
-class Cost:
-    """What the agent itself does: its own metrics."""
-
-    def __init__(self) -> None:
-        self.samples = 0
-        self.cpu = 0.0  # seconds
-        self.sockets = 0
-        self.malformed = 0
-
-    @property
-    def memory(self) -> Optional[int]:
-        """Resident set in bytes (proc(5))."""
-        try:
-            with open("/proc/self/statm", encoding="ascii") as file:
-                return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        except (OSError, IndexError, ValueError):
-            return None
-
-
 class Snapshot:
     """The readers, the ledger, and what the metric tables ask of them."""
 
     def __init__(self, config: Config, log: Callable[[str], None], privileged: bool = True):
         self._config, self._log, self._privileged = config, log, privileged
-        self.cost = Cost()
+        self.samples = 0
+        self.sample_cpu = 0.0  # seconds
         self.counters = Source(netstat.PATH, netstat.read, log)
         self.settings = Source(sysctl.PATH, sysctl.read, log)
         self.path_manager = Source("path manager", path_manager.read, log)
         self.traffic = Source("device counters", interfaces.traffic, log)
-        self._sockets = Source("sock_diag", self._sample, log)
         self.topology = Topology(log)
+        self.sampler = Sampler(self.topology, log)
+        self._sockets = Source("sock_diag", self.sampler.take, log)
         self._endpoint_ids: Ids[Tuple[Endpoint, str]] = Ids()
-        self._decoders = {protocol: sock_diag.Decoder(protocol)
-                          for protocol in (socket.IPPROTO_TCP, sock_diag.IPPROTO_MPTCP)}
         self._by_id: Dict[str, Tuple[List[Any], Dict[int, Any]]] = {}
         self.totals_known = False  # has there been a sample that could tell subflows?
+        self._told = False  # of malformed messages
         self._told_blind = False
-        self.ledger = Ledger(self.topology.route)
         self.endpoints: List[EndpointRow] = []
 
     def expire(self) -> None:
@@ -100,7 +80,8 @@ class Snapshot:
 
     def refresh_links(self) -> None:
         """Links, addresses and routes."""
-        self.topology.refresh()
+        with self.sampler.lock:
+            self.topology.refresh()
 
     def refresh_traffic(self) -> None:
         """Device counters and link state."""
@@ -117,19 +98,26 @@ class Snapshot:
 
     def refresh_sockets(self) -> None:
         """Connections, subflows, and the gauges of the interfaces."""
-        start = process_time()
+        start = thread_time()
         if self._sockets.refresh(self._config.sample_age):
-            self.cost.samples += 1
-            self.cost.cpu += process_time() - start
+            self.samples += 1
+            self.sample_cpu += thread_time() - start
+            self._judge()
 
     def refresh_endpoints(self) -> None:
         """Endpoints against subflows and routes."""
         self.refresh_path_manager()
         self.refresh_sockets()
         if self.subflows_known:
-            self._use_of_endpoints()
+            with self.sampler.lock:
+                self._use_of_endpoints()
 
     # What the tables show.
+
+    @property
+    def sample(self) -> Sample:
+        """Connections and subflows of now."""
+        return self.sampler.sample
 
     @property
     def sampled(self) -> bool:
@@ -145,17 +133,17 @@ class Snapshot:
         return self.sampled and not self._blind() and not self.topology.unknown
 
     def _blind(self) -> bool:
-        return not self._privileged and not self.ledger.subflows and self.ledger.established > 0
+        return not self._privileged and not self.sample.subflows and self.sample.established > 0
 
     @property
     def connections(self) -> Dict[int, Connection]:
         """Connections to show one by one, the oldest first, by their ids."""
-        return self._shown("connections", self.ledger.connections)
+        return self._shown("connections", self.sample.connections)
 
     @property
     def subflows(self) -> Dict[int, Subflow]:
         """Subflows to show one by one, the oldest first, by their ids."""
-        return self._shown("subflows", self.ledger.subflows)
+        return self._shown("subflows", self.sample.subflows)
 
     def _shown(self, kind: str, rows: List[Shown]) -> Dict[int, Shown]:
         """Made once for all groups that show the same sample."""
@@ -169,38 +157,30 @@ class Snapshot:
         return max(0, len(rows) - self._config.instances)
 
     @property
+    def memory(self) -> Optional[int]:
+        """Resident set of the agent in bytes (proc(5))."""
+        try:
+            with open("/proc/self/statm", encoding="ascii") as file:
+                return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, IndexError, ValueError):
+            return None
+
+    @property
     def paths(self) -> List[Path]:
         """Interfaces that exist or that carried MPTCP."""
         return list(self.topology.paths.values())
 
     # How it is found out.
 
-    def _sample(self) -> bool:
-        self.refresh_links()
-        topology = self.topology
-        rerouted = topology.begin_sample()
-        gc.disable()  # a sample makes many objects and no garbage
-        try:
-            self.ledger.update(self._dump(sock_diag.IPPROTO_MPTCP), self._dump(socket.IPPROTO_TCP),
-                               topology.paths.values(), rerouted)
-        except BaseException:
-            topology.rerouted |= rerouted  # still to be done
-            raise
-        finally:
-            gc.enable()
-        self.cost.sockets = sum(decoder.sockets for decoder in self._decoders.values())
-        malformed = sum(decoder.malformed for decoder in self._decoders.values())
-        if malformed and not self.cost.malformed:
+    def _judge(self) -> None:
+        """What a sample says of the kernel."""
+        self.totals_known |= self.sampled and (self._privileged or bool(self.sample.subflows))
+        if self.sampler.malformed and not self._told:
+            self._told = True
             self._log("sock_diag: malformed messages are left out, mptcp.agent.malformed counts them")
-        self.cost.malformed = malformed
-        self.totals_known |= self._privileged or bool(self.ledger.subflows)
         if self._blind() and not self._told_blind:
             self._told_blind = True
             self._log("sock_diag: this kernel shows subflows to CAP_NET_ADMIN only; mptcp.subflow.* stays empty")
-        return True
-
-    def _dump(self, protocol: int) -> Iterator[sock_diag.Decoded]:
-        yield from self._decoders[protocol].decode(sock_diag.dump(protocol))
 
     def _use_of_endpoints(self) -> None:
         """Live subflows of each endpoint, and whether its packets leave by the link that owns its address.
@@ -208,9 +188,9 @@ class Snapshot:
         A subflow uses an endpoint when it has its address (and port, if the
         endpoint has one); address ids do not tell, the initial subflow's is 0.
         """
-        flows, ledger = self.ledger.subflows, self.ledger
+        flows, sample = self.sample.subflows, self.sample
         by_source: Dict[bytes, List[bytes]] = {}
-        for route in ledger.routes:
+        for route in sample.routes:
             by_source.setdefault(routes.source_of(route), []).append(route)
         ported = [row.endpoint for row in self.endpoints if row.endpoint.port]
         used = Counter(flow.endpoints[:2] for flow in flows if flow.live) if ported else Counter()
@@ -220,7 +200,7 @@ class Snapshot:
             address, port = row.endpoint.address, row.endpoint.port
             own = [route for source in routes.sources(address) for route in by_source.get(source, ())]
             row.subflows = used[address, port] if port else sum(
-                ledger.routes[route] - ledger.dead_routes[route] for route in own) - sum(
+                sample.routes[route] - sample.dead_routes[route] for route in own) - sum(
                 used[one.address, one.port] for one in ported if one.address == address)
             row.misrouted = self._misrouted(row.endpoint, own, servers)
 

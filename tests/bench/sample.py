@@ -27,10 +27,10 @@ BUDGET_SS, BUDGET_RAW = 0.5, 1.8
 
 def receive(count):
     """CPU seconds of each of `count` dumps of both protocols, not decoded."""
-    from pmdamptcp.kernel import sock_diag
+    from pmdamptcp.kernel import inet_diag, sock_diag
 
     def once():
-        for protocol in (sock_diag.IPPROTO_MPTCP, socket.IPPROTO_TCP):
+        for protocol in (inet_diag.IPPROTO_MPTCP, socket.IPPROTO_TCP):
             for _ in sock_diag.dump(protocol):
                 pass
     return [cpu_of(once) for _ in range(count)]

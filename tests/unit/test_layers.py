@@ -31,8 +31,8 @@ def imports(name):
 def test_files_are_found():
     """Else this file would show nothing."""
     assert {"agent.py", "ledger.py", "kernel/sock_diag.py", "metrics/mib.py"} <= set(FILES)
-    assert {"kernel.sock_diag", "typing"} <= imports("ledger.py")
-    assert {"kernel.sock_diag", "snapshot", "metrics.Metric"} <= imports("metrics/connection.py")
+    assert {"kernel.inet_diag", "typing"} <= imports("ledger.py")
+    assert {"kernel.inet_diag", "snapshot", "metrics.Metric"} <= imports("metrics/connection.py")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -62,11 +62,12 @@ def test_pcp_is_known_at_the_edge_only(name):
 )
 def test_readers_know_nothing_of_those_who_use_them(name):
     """No ledger, no snapshot, no tables."""
-    users = ("flows", "ledger", "source", "topology", "snapshot", "metrics", "agent", "indoms")
+    users = ("flows", "ledger", "listener", "sample", "sampler", "source", "topology", "snapshot", "metrics", "agent",
+             "indoms")
     assert not [one for one in imports(name) if set(one.split(".")) & set(users)]
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name in ("flows.py", "ledger.py", "topology.py")])
+@pytest.mark.parametrize("name", [name for name in FILES if name in ("flows.py", "ledger.py", "sample.py", "listener.py", "sampler.py", "topology.py")])
 def test_the_ledger_knows_no_snapshot(name):
     """Nor tables."""
     assert not [one for one in imports(name) if set(one.split(".")) & {"snapshot", "metrics", "agent"}]

@@ -6,7 +6,7 @@ import socket
 import struct
 
 import pytest
-from pmdamptcp.kernel import netlink, routes, sock_diag
+from pmdamptcp.kernel import inet_diag, netlink, routes
 
 from . import messages as m
 
@@ -85,11 +85,12 @@ def test_questions(ask):
 def test_keys_are_those_of_recorded_sockets():
     """What a socket gives as its key is what is made from its addresses."""
     for dump in ("host-a_af2", "host-a_af10", "host-b_af2"):
-        for _, data, offset, layout in sock_diag.Decoder(m.TCP).decode([m.recorded(f"tcp_dump_{dump}.bin")]):
-            row = sock_diag.Row()
+        for _, data, offset, layout in inet_diag.Decoder(m.TCP).decode([m.recorded(f"tcp_dump_{dump}.bin")]):
+            row = inet_diag.Row()
             row.data, row.offset, row.layout = data, offset, layout
             local, _, remote, _ = row.endpoints
-            assert row.route_key == routes.key(local, remote, row.bound)
+            identity, family = inet_diag.identity(data, offset)
+            assert identity[4:] + bytes([family]) == routes.key(local, remote, row.bound)
 
 
 def test_answers_in_any_order_and_number_of_buffers(ask):

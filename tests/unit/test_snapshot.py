@@ -5,7 +5,7 @@ import errno
 
 import pytest
 from pmdamptcp.kernel import interfaces
-from pmdamptcp.ledger import STALLED_BACKOFF
+from pmdamptcp.sample import STALLED_BACKOFF
 from pmdamptcp.metrics import overview
 from pmdamptcp.records import Endpoint, Limits, Link, PathManager
 from pmdamptcp.snapshot import EndpointRow, Snapshot

@@ -15,11 +15,15 @@ NLMSG_ERROR = 2
 NLMSG_DONE = 3
 NLM_F_REQUEST = 0x1
 NLM_F_DUMP = 0x300
+SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
+_SO_RCVBUFFORCE = 33
 
 HEADER = Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 ATTRIBUTE = Struct("=HH")  # nlattr: length, type
 _ERROR_CODE = Struct("=i")
 
+_BROADCAST_SIZE = 1 << 13  # one message each, of some hundred bytes
+_MOST_AT_ONCE = 20_000  # messages; a flood must not keep the caller from all else
 RECEIVE_SIZE = 1 << 16  # the kernel fills at most 32 KiB; much more would cost an mmap each time
 TIMEOUT = 2.0  # seconds; the kernel answers at once, this only ends a fault
 
@@ -79,6 +83,13 @@ def request(kind: int, flags: int, payload: bytes, sequence: int = 1) -> bytes:
     return HEADER.pack(length, kind, flags | NLM_F_REQUEST, sequence, 0) + payload.ljust(align(len(payload)), b"\0")
 
 
+def sequence_of(data: bytes) -> int:
+    """The sequence number of the first message: that of the request it answers.  Raises Malformed."""
+    if len(data) < HEADER.size:
+        raise Malformed(f"message of {len(data)} bytes")
+    return int(HEADER.unpack_from(data)[3])
+
+
 def open_socket(protocol: int, groups: int = 0) -> socket.socket:
     """A bound netlink socket; with groups a non-blocking one that only listens.
 
@@ -136,3 +147,53 @@ def _starts_message(data: bytes, offset: int) -> bool:
         return any(start == offset + HEADER.size for _, start, _ in messages(data))
     except Malformed:
         return False
+
+
+class Subscription:
+    """A socket that the kernel's broadcasts come to, with a receive buffer of `size` bytes.
+
+    `groups` is a bit mask; groups beyond 31 are joined with `join`.  Without
+    CAP_NET_ADMIN the buffer is no larger than net.core.rmem_max allows.
+    """
+
+    def __init__(self, protocol: int, size: int, groups: int = 0):
+        self._socket = open_socket(protocol, groups)
+        self._socket.setblocking(False)
+        self.messages = 0
+        self.overruns = 0
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
+        except PermissionError:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+    def join(self, group: int) -> None:
+        """Have the broadcasts of one more group.  Raises OSError (EPERM)."""
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+
+    def fileno(self) -> int:
+        """For select(2)."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """No more broadcasts."""
+        self._socket.close()
+
+    def drain(self) -> Iterator[bytes]:
+        """What has come, a message each.
+
+        When the buffer ran over, messages are missing: the kernel says so
+        once (ENOBUFS), `overruns` counts it, and what it kept follows.
+        """
+        receive = self._socket.recv
+        for _ in range(_MOST_AT_ONCE):
+            try:
+                data = receive(_BROADCAST_SIZE)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                self.overruns += 1
+                continue
+            self.messages += 1
+            yield data

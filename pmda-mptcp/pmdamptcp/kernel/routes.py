@@ -16,7 +16,7 @@ from typing import Dict, Iterable, List, Optional
 
 from . import netlink
 from .interfaces import NETLINK_ROUTE
-from .sock_diag import V4_MAPPED
+from .inet_diag import V4_MAPPED
 
 RTM_NEWROUTE, RTM_GETROUTE = 24, 26
 RTA_DST, RTA_SRC, RTA_OIF = 1, 2, 4
@@ -28,7 +28,7 @@ _BATCH = 64  # answers of one batch must fit the socket's default receive buffer
 
 
 def key(source: str, destination: str, bound: int = 0) -> bytes:
-    """The key of a lookup, in the form of sock_diag's Row.route_key."""
+    """The key of a lookup, in the form of flows.Subflow.route."""
     family = socket.AF_INET6 if ":" in source else socket.AF_INET
     return b"".join(socket.inet_pton(family, address).ljust(16, b"\0") for address in (source, destination)) \
         + bound.to_bytes(4, "little") + bytes([family])

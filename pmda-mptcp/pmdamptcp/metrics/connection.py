@@ -6,7 +6,7 @@ commands take; it stays here (as keys and data sequence numbers do), and the
 connection is called c1, c2, ... instead.
 """
 
-from ..kernel.sock_diag import MPTCP_INFO, info_field
+from ..kernel.inet_diag import MPTCP_INFO, info_field
 from ..snapshot import Snapshot
 from . import BYTE, COUNT, COUNTER, DISCRETE, INSTANT, MSEC, NONE, STRING, U32, U64, Domain, Group, Metric
 

@@ -7,23 +7,23 @@ from . import COUNT, INSTANT, U32, Domain, Group, Metric
 _MOST = 8
 
 CONNECTIONS = Group(7, None, Snapshot.refresh_sockets, (
-    Metric("mptcp.connections", U32, INSTANT, COUNT, lambda ledger: ledger.established,
+    Metric("mptcp.connections", U32, INSTANT, COUNT, lambda sample: sample.established,
            "MPTCP connections established now",
            "Connections that speak MPTCP. Those that fell back to TCP are in mptcp.fallback.connections; "
            "mptcp.mib.mpcurrestab has the sum of both."),
-    Metric("mptcp.fallback.connections", U32, INSTANT, COUNT, lambda ledger: ledger.fallen_back,
+    Metric("mptcp.fallback.connections", U32, INSTANT, COUNT, lambda sample: sample.fallen_back,
            "Connections that asked for MPTCP and run as TCP",
            "The socket is an MPTCP socket, the peer or something on the way does not speak it. Why: "
            "mptcp.mib.mpcapablefallbacksynack and its neighbours. A server does not count clients that never "
            "asked for MPTCP."),
-), rows=lambda snapshot: snapshot.ledger if snapshot.sampled else None)
+), rows=lambda snapshot: snapshot.sample if snapshot.sampled else None)
 
 
 def _redundancy(snapshot):
     """Instance number -> how many; 1 is "0", so that ids are positive."""
     if not snapshot.subflows_known:
         return {number + 1: (number, None) for number in range(_MOST + 1)}
-    found = snapshot.ledger.redundancy
+    found = snapshot.sample.redundancy
     rows = {number + 1: (number, found[number]) for number in range(_MOST)}
     rows[_MOST + 1] = _MOST, sum(how_many for number, how_many in found.items() if number >= _MOST)
     return rows

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """mptcp.subflow.*: one instance for each TCP subflow.  A row is a flows.Subflow."""
 
-from ..kernel.sock_diag import BACKUP, SUBFLOW_FLAG_LETTERS, TCP_INFO, info_field
+from ..kernel.inet_diag import BACKUP, SUBFLOW_FLAG_LETTERS, TCP_INFO, info_field
 from ..snapshot import Snapshot
 from . import (BYTE, BYTE_PER_SEC, COUNT, COUNTER, DISCRETE, INSTANT, NONE, STRING, U32, U64, USEC, Domain, Group,
                Metric)

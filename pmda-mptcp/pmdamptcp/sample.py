@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The connections and subflows of now, who belongs to whom, and what they add up to."""
+
+from collections import Counter
+from typing import Callable, Dict, Iterable, Iterator, List, Tuple, TypeVar
+
+from .flows import MANY, Connection, Path, Subflow
+from .kernel import inet_diag
+from .kernel.inet_diag import ESTABLISHED
+from .kernel.layouts import Decoded
+from .ledger import Ledger
+
+#: Retransmission backoff from which a subflow counts as stalled: some two
+#: seconds without an answer at a usual round-trip time.
+STALLED_BACKOFF = 3
+_LAST_ID = 2**31 - 1
+
+
+def _ids() -> Iterator[int]:
+    """Instance ids: positive 31 bits, handed out once (they wrap after two thousand million)."""
+    while True:
+        yield from range(1, _LAST_ID)
+
+
+Known = TypeVar("Known", Connection, Subflow)
+
+
+class Sample:
+    """What the last look at all sockets showed.  Sockets are known by their cookies."""
+
+    def __init__(self, ledger: Ledger):
+        self._ledger = ledger
+        self._connections: Dict[int, Connection] = {}
+        self._subflows: Dict[int, Subflow] = {}
+        self._number = self._last = 0
+        self._connection_ids, self._subflow_ids = _ids(), _ids()
+        self.connections: List[Connection] = []  # those of this sample, the oldest first
+        self.subflows: List[Subflow] = []
+        self.established = self.fallen_back = 0  # connections that speak MPTCP, and that are TCP after all
+        self.redundancy: Counter[int] = Counter()  # live subflows -> how many of these connections have so many
+        self.routes: Counter[bytes] = Counter()  # how many subflows take each, and how many of them are not live
+        self.dead_routes: Counter[bytes] = Counter()
+
+    def update(self, connections: Iterable[Decoded], read_subflows: Callable[[], Iterable[Decoded]],
+               paths: Iterable[Path], rerouted: bool) -> None:
+        """Take a sample: the decoded sockets of both protocols.
+
+        Subflows are only read when there is a connection that has any, after
+        the connections; `paths` are the interfaces whose gauges are filled,
+        `rerouted` tells that routes may have changed since the last sample.
+        """
+        ledger = self._ledger
+        self._last, self._number = self._number, ledger.begin(rerouted)
+        self.dead_routes.clear()
+        for path in paths:
+            path.clear()
+        by_token = self._see_connections(connections)
+        new, seen = self._see_subflows(read_subflows() if by_token else (), by_token)
+        for flow in new:
+            self._drop(flow.cookie)  # a socket that was connected anew is another subflow
+            self._subflows[flow.cookie] = flow
+            self.routes[flow.route] += 1
+        self.subflows = self._of_sample(self._subflows, self.subflows, 0 if new else seen)
+        ledger.settle()
+        for flow in new:
+            ledger.account(flow, *flow.values[4:7])
+            self._introduce(flow)
+            self._gauge(flow, flow.values)
+        ledger.end(len(self.subflows))
+        self._count()
+        self._retire()
+
+    def _see_connections(self, decoded: Iterable[Decoded]) -> Dict[int, Connection]:
+        number, known, ledger = self._number, self._connections, self._ledger
+        by_token: Dict[int, Connection] = {}
+        seen = 0
+        for (state, cookie, flags, token), data, offset, layout in decoded:
+            connection = known.get(cookie)
+            fallback = bool(flags & inet_diag.MPTCP_INFO_FLAG_FALLBACK)
+            if connection is None or (connection.token != token and not fallback):
+                if connection:
+                    self._drop_connection(connection)  # a socket that was connected anew is another connection
+                connection = known[cookie] = ledger.connection(token)
+                connection.id, connection.cookie = connection.id or next(self._connection_ids), cookie
+            elif connection.seen != number:
+                seen += 1
+            connection.data, connection.offset, connection.layout = data, offset, layout
+            connection.seen = number
+            connection.established = state == ESTABLISHED
+            if fallback and not connection.fallback:
+                ledger.fall_back(connection)
+            connection.fallback = fallback
+            connection.subflows = connection.dead = 0
+            connection.path = None
+            if not fallback:
+                connection.open = number
+                by_token[token] = connection
+        self.connections = self._of_sample(known, self.connections, seen)
+        return by_token
+
+    def _see_subflows(self, decoded: Iterable[Decoded],
+                      by_token: Dict[int, Connection]) -> Tuple[List[Subflow], int]:
+        """Returns those that are new, by connection and the initial one first, and how many known ones were seen.
+
+        The flow of a fallen-back connection is plain TCP, so not one of them.
+        """
+        number, known, gauge, account = self._number, self._subflows, self._gauge, self._ledger.account
+        new: Dict[int, Subflow] = {}
+        seen = 0
+        for one in decoded:
+            values, data, offset, layout = one
+            _, cookie, _, _, received, sent, retrans, token, _ = values
+            flow = known.get(cookie)
+            if flow is None or flow.token != token or flow.connection.open != number:
+                if token not in by_token:
+                    continue
+                flow = new[cookie] = self._ledger.meet(one)
+            elif flow.seen == number:
+                continue  # a dump of a changing table can show a socket twice
+            elif received != flow.received or sent != flow.sent:
+                account(flow, received, sent, retrans)
+            flow.data, flow.offset, flow.layout, flow.seen = data, offset, layout, number
+            if flow.id:
+                seen += 1
+                gauge(flow, values)
+        return sorted(new.values(), key=lambda flow: (flow.connection.id, not flow.initial, flow.ids[0] or 0)), seen
+
+    def _introduce(self, flow: Subflow) -> None:
+        """Its first sample."""
+        flow.connection.opened += 1
+        flow.id, flow.number = next(self._subflow_ids), flow.connection.opened
+        if flow.initial:
+            flow.connection.server_side = not flow.flags & inet_diag.MCAP_LOC
+
+    def _gauge(self, flow: Subflow, values: Tuple[int, ...]) -> None:
+        """Count a subflow for its path and its connection.
+
+        Live is an established subflow that can do its work: its packets have
+        an interface to leave by, that is up, and the peer answers.
+        """
+        state, _, backoff, rtt, _, _, _, _, flags = values
+        connection, path = flow.connection, flow.path
+        flow.live = False
+        if state == ESTABLISHED:
+            connection.subflows += 1
+            if path is not None:
+                if backoff >= STALLED_BACKOFF:
+                    path.stalled += 1
+                if flow.routed:
+                    path.subflows += 1
+                    path.rtt_sum += rtt
+                    if flags & inet_diag.BACKUP:
+                        path.backup += 1
+                    if backoff < STALLED_BACKOFF and path.up:
+                        flow.live = True
+                        if connection.path is not path:
+                            connection.path = MANY if connection.path else path
+                        return
+            connection.dead += 1
+        self.dead_routes[flow.route] += 1
+
+    def _count(self) -> None:
+        """Count connections, and those that all hang on one interface."""
+        self.fallen_back = 0
+        redundancy = self.redundancy
+        redundancy.clear()
+        for connection in self.connections:
+            if connection.path is not None:
+                connection.path.sole += 1
+            if connection.established:
+                if connection.fallback:
+                    self.fallen_back += 1
+                else:
+                    redundancy[connection.subflows - connection.dead] += 1
+        self.established = sum(redundancy.values())
+
+    def _of_sample(self, known: Dict[int, Known], last: List[Known], seen: int) -> List[Known]:
+        """Those that this sample saw: the very list of the last one where `seen` old ones are all that are known."""
+        if seen == len(known) == len(last):
+            return last
+        return [one for one in known.values() if one.seen == self._number]
+
+    def _retire(self) -> None:
+        """Forget what two samples in a row did not show: one alone can miss a socket."""
+        if len(self._subflows) != len(self.subflows):
+            for flow in [flow for flow in self._subflows.values() if flow.seen != self._number]:
+                if flow.ended or flow.seen < self._last:
+                    self._drop(flow.cookie)
+                else:
+                    self.dead_routes[flow.route] += 1
+        if len(self._connections) != len(self.connections):
+            for connection in [one for one in self._connections.values() if one.seen < self._last]:
+                self._drop_connection(connection)
+
+    def _drop(self, cookie: int) -> None:
+        flow = self._subflows.pop(cookie, None)
+        if flow:
+            self.routes[flow.route] -= 1
+            if not self.routes[flow.route]:
+                del self.routes[flow.route]
+
+    def _drop_connection(self, connection: Connection) -> None:
+        del self._connections[connection.cookie]
+        self._ledger.release(connection)

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Looks at all sockets: for a sample, or to set the ledger right."""
+
+import gc
+import socket
+import threading
+from typing import Callable, Iterator
+
+from .kernel import inet_diag, sock_diag, sockstat
+from .kernel.inet_diag import IPPROTO_MPTCP, Decoder
+from .kernel.layouts import Decoded
+from .ledger import Ledger
+from .listener import Listener
+from .sample import Sample
+from .topology import Topology
+
+_LOOKUP_COST = 4  # as that of so many sockets in a dump
+
+
+class Sampler:
+    """The ledger, and all that feeds it; `lock` is for whoever touches any of it."""
+
+    def __init__(self, topology: Topology, log: Callable[[str], None]):
+        self.lock = threading.RLock()
+        self.topology = topology
+        self.ledger = Ledger(topology.route)
+        self.sample = Sample(self.ledger)
+        self.listener = Listener(self.ledger, topology, self.lock, self.reconcile, log)
+        self._decoders = {protocol: Decoder(protocol) for protocol in (socket.IPPROTO_TCP, IPPROTO_MPTCP)}
+        self.lookup_samples = 0  # those that were spared the dump of all TCP sockets
+
+    @property
+    def sockets(self) -> int:
+        """How many were read so far."""
+        return sum(decoder.messages for decoder in self._decoders.values())
+
+    @property
+    def malformed(self) -> int:
+        """Messages that could not be read."""
+        return sum(decoder.malformed for decoder in self._decoders.values()) + self.listener.malformed
+
+    def take(self) -> bool:
+        """Take a sample.  Raises OSError and Malformed."""
+        with self.lock:
+            self.topology.refresh()
+            # What has ended is booked before what goes on is looked at.
+            self.listener.drain()
+            self._round(lambda rerouted: self.sample.update(
+                self._dump(IPPROTO_MPTCP), self._subflows, self.topology.paths.values(), rerouted))
+        return True
+
+    def reconcile(self) -> None:
+        """Bring the ledger up to date, with nobody asking for a sample.  Raises OSError and Malformed."""
+        self._round(lambda rerouted: self.ledger.reconcile(self._dump(socket.IPPROTO_TCP), rerouted))
+        self.listener.reconciled()
+
+    def _round(self, look: Callable[[bool], None]) -> None:
+        rerouted = self.topology.begin_sample()
+        gc.disable()  # a round makes many objects and no garbage
+        try:
+            look(rerouted)
+        except BaseException:
+            self.topology.rerouted |= rerouted  # still to be done
+            raise
+        finally:
+            gc.enable()
+
+    def _dump(self, protocol: int) -> Iterator[Decoded]:
+        yield from self._decoders[protocol].decode(sock_diag.dump(protocol))
+
+    def _subflows(self) -> Iterator[Decoded]:
+        """All subflows: one by one when they are known and few among other sockets, else by a dump."""
+        if self._known():
+            self.lookup_samples += 1
+            return self._decoders[socket.IPPROTO_TCP].decode(sock_diag.look_up(
+                flow.request for flow in self.ledger.flows))
+        self.listener.reconciled()
+        return self._dump(socket.IPPROTO_TCP)
+
+    def _known(self) -> bool:
+        if not self.listener.complete or len(self.ledger) * _LOOKUP_COST > sockstat.tcp_sockets():
+            return False
+        # The kernel counts what joined a connection, also what is about to.
+        return all(len(connection.flows) >= connection.expected for connection in self.sample.connections
+                   if not connection.fallback)
