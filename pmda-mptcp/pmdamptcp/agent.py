@@ -16,6 +16,7 @@ from . import config, privileges
 from .indoms import ListIndom
 from .metrics import PM_IN_NULL, Domain, Group
 from .metrics.registry import GROUPS
+from .owners import Owners
 from .snapshot import Snapshot
 
 DOMAIN = 262  # IPPROTO_MPTCP; free in PCP's stdpmid
@@ -61,10 +62,15 @@ class Agent(PMDA):
     def run(self) -> None:
         """Serve pmcd, or print what Install asks for."""
         if not {"PCP_PYTHON_DOMAIN", "PCP_PYTHON_PMNS", "PCP_PYTHON_PROBE"} & set(os.environ):
-            privileges.drop(PCP.pmGetConfig("PCP_USER"), self.log)
+            user = PCP.pmGetConfig("PCP_USER")
+            owners = Owners(self.log)
+            owners.start(user)  # must see more than the agent, and be there before it has threads
+            privileges.drop(user, self.log)
             path = os.environ.get("PMDAMPTCP_CONFIG") or PCP.pmGetConfig("PCP_SYSCONF_DIR") + "/mptcp/mptcp.conf"
-            self._snapshot = Snapshot(config.read(path, self.log), self.log, privileges.net_admin())
-            self._snapshot.refresh_sockets()  # from here on, bytes count
+            settings = config.read(path, self.log)
+            (owners.run if settings.processes else owners.close)()
+            self._snapshot = Snapshot(settings, self.log, privileges.net_admin(), owners)
+            self._snapshot.start()
         super().run()
 
     def _add_domain(self, domain: Domain) -> None:

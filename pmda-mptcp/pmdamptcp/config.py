@@ -2,11 +2,12 @@
 """The agent's configuration file: an INI file with one section, [mptcp]."""
 
 import configparser
-from typing import Callable, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 SECTION = "mptcp"
 # An age of more than a minute would hide what happens.
-_MOST = {"sample_age": 60, "instances": 2**31 - 1}
+_MOST = {"sample_age": 60, "instances": 2**31 - 1, "receive_buffer": 2**30}
+_SWITCH = configparser.ConfigParser.BOOLEAN_STATES  # yes, no, on, off, true, false, 1, 0
 
 
 class Config(NamedTuple):
@@ -18,6 +19,14 @@ class Config(NamedTuple):
     #: How many connections and how many subflows are shown one by one.
     #: Beyond, those seen first stay; sums count all of them all the same.
     instances: int = 20000
+    #: Hear of subflows and of their ends between samples?
+    listener: bool = True
+    #: Bytes that may wait for the listener, for events and for ends each.
+    receive_buffer: int = 8 << 20
+    #: Look up which processes have MPTCP sockets?
+    processes: bool = True
+    #: Read the counters of mptcp.nft?
+    nftables: bool = False
 
 
 def read(path: str, log: Callable[[str], None]) -> Config:
@@ -40,12 +49,20 @@ def read(path: str, log: Callable[[str], None]) -> Config:
         if default is None:
             log(f"{path}: unknown setting '{key}' ignored")
             continue
-        try:
-            value = type(default)(text)
-            if not 0 <= value <= _MOST[key]:
-                raise ValueError
-        except ValueError:
-            log(f"{path}: {key} = {text}: not a number that makes sense, {default} is used")
+        value = _value(key, text, type(default))
+        if value is None:
+            log(f"{path}: {key} = {text}: not a value that makes sense, {default} is used")
             continue
         config = config._replace(**{key: value})
     return config
+
+
+def _value(key: str, text: str, kind: type) -> Any:
+    """The value of a setting, None for one that makes no sense."""
+    if kind is bool:
+        return _SWITCH.get(text.lower())
+    try:
+        value = kind(text)
+    except ValueError:
+        return None
+    return value if 0 <= value <= _MOST[key] else None

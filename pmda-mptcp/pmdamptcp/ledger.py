@@ -100,6 +100,7 @@ class Ledger:
         elif flow.identity != identity:  # bound to a device: events do not tell of the first subflow's
             flow.identity, flow.route = identity, identity[4:] + bytes([family])
             self._router([flow])
+            self._carry(flow)
         flow.cookie, flow.missing = cookie, False
         self._by_cookie[cookie] = flow
         return flow

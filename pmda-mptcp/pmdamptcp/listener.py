@@ -90,6 +90,11 @@ class Listener(threading.Thread):
         return self._ends is not None
 
     @property
+    def mode(self) -> str:
+        """What bytes come from: `events`, `ends` or `samples`."""
+        return "samples" if not self.has_ends else "events" if self.has_events else "ends"
+
+    @property
     def complete(self) -> bool:
         """Are all subflows known without a dump?"""
         return self.has_events and self.has_ends and self.overruns == self._seen_overruns
@@ -100,9 +105,14 @@ class Listener(threading.Thread):
         return sum(one.overruns for one in (self._events, self._ends) if one)
 
     @property
-    def broadcasts(self) -> int:
-        """Ends of sockets that were told."""
-        return self._ends.messages if self._ends else 0
+    def events_told(self) -> Optional[int]:
+        """Events that came; None when none can."""
+        return self._events.messages if self._events else None
+
+    @property
+    def ends_told(self) -> Optional[int]:
+        """Ends of sockets that came; None when none can."""
+        return self._ends.messages if self._ends else None
 
     @property
     def malformed(self) -> int:

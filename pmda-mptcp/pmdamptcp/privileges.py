@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""From root to the pcp user with CAP_NET_ADMIN and nothing else (capabilities(7)).
+"""From root to the pcp user with a capability or two and nothing else (capabilities(7)).
 
-That capability is what the kernel asks for before it tells, up to Linux
-6.12, which sockets are subflows.  Capabilities belong to a thread, so this
-must run before a second one starts.
+The agent keeps CAP_NET_ADMIN: the kernel asks for it before it tells, up to
+Linux 6.12, which sockets are subflows.  Capabilities belong to a thread, so
+this must run before a second one starts.
 """
 
 import ctypes
 import os
 import pwd
+from enum import IntEnum
 from struct import Struct
-from typing import Callable
+from typing import Callable, Collection
 
-CAP_NET_ADMIN = 12
 _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 8, 24, 38
 _CAPABILITY_VERSION_3 = 0x20080522
 _HEADER, _DATA = Struct("=Ii"), Struct("=IIIIII")  # version, pid; twice effective, permitted, inheritable
@@ -20,30 +20,44 @@ _HEADER, _DATA = Struct("=Ii"), Struct("=IIIIII")  # version, pid; twice effecti
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def drop(user: str, log: Callable[[str], None]) -> None:
-    """Become `user` and keep CAP_NET_ADMIN.
+class Capability(IntEnum):
+    """Those that this agent has a use for; the numbers are linux/capability.h's."""
 
-    Logs what could not be had and goes on with what there is: an agent that
+    CAP_DAC_READ_SEARCH = 2
+    CAP_NET_ADMIN = 12
+    CAP_SYS_PTRACE = 19
+
+
+def drop(user: str, log: Callable[[str], None]) -> None:
+    """Become `user`, keep CAP_NET_ADMIN and log what came of it.  Errors are become's."""
+    become(user, [Capability.CAP_NET_ADMIN], log)
+    name, able = _user(), net_admin()
+    log(f"running as {name} with {'CAP_NET_ADMIN' if able else 'no capability'}"
+        + ("" if able else ": a kernel older than 6.18 will not tell subflows from other TCP sockets"))
+
+
+def become(user: str, capabilities: Collection[Capability], log: Callable[[str], None]) -> None:
+    """Become `user` and keep `capabilities`, all of them or none.
+
+    Logs what could not be had and goes on with what there is: a process that
     was not started by root keeps its user.  Never stays root: raises OSError
     or KeyError (no such user) when it would.
     """
     if os.geteuid() == 0:
         entry = pwd.getpwnam(user)
-        for capability in range(64):
-            _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # fails past the last one, which is no harm
+        for number in range(64):
+            _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)  # fails past the last one, which is no harm
         _libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
         os.initgroups(entry.pw_name, entry.pw_gid)
         os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
         os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
-        mask = 1 << CAP_NET_ADMIN
+        mask = sum(1 << capability for capability in capabilities)
         header = _HEADER.pack(_CAPABILITY_VERSION_3, 0)
         if _libc.capset(header, _DATA.pack(mask, mask, 0, 0, 0, 0)):
-            log(f"CAP_NET_ADMIN could not be kept: {os.strerror(ctypes.get_errno())}")
+            names = ", ".join(capability.name for capability in capabilities)
+            log(f"{names} could not be kept: {os.strerror(ctypes.get_errno())}")
             _libc.capset(header, _DATA.pack(0, 0, 0, 0, 0, 0))
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    name, able = _user(), net_admin()
-    log(f"running as {name} with {'CAP_NET_ADMIN' if able else 'no capability'}"
-        + ("" if able else ": a kernel older than 6.18 will not tell subflows from other TCP sockets"))
 
 
 def net_admin() -> bool:
@@ -51,7 +65,7 @@ def net_admin() -> bool:
     data = ctypes.create_string_buffer(_DATA.size)
     if _libc.capget(_HEADER.pack(_CAPABILITY_VERSION_3, 0), data):
         return False
-    return bool(int(_DATA.unpack(data.raw)[0]) & 1 << CAP_NET_ADMIN)
+    return bool(int(_DATA.unpack(data.raw)[0]) & 1 << Capability.CAP_NET_ADMIN)
 
 
 def _user() -> str:

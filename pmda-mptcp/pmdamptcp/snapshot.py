@@ -6,15 +6,20 @@ What a reader that fails would tell has no value, and the rest is served.
 
 import os
 from collections import Counter
+from itertools import zip_longest
 from time import thread_time
 from typing import Any, Callable, Dict, List, Optional, Set, Tuple, TypeVar
 
 from .config import Config
 from .flows import Connection, Path, Subflow, socket_text
-from .kernel import interfaces, netstat, path_manager, routes, sysctl
+from .kernel import interfaces, netstat, nftables, path_manager, routes, sysctl
+from .kernel.inet_diag import Row
+from .kernel.processes import Process
+from .owners import Owners
 from .records import Endpoint
 from .sample import Sample
 from .sampler import Sampler
+from .services import Service, Services
 from .source import Source
 from .stable_ids import Ids
 from .topology import Topology
@@ -45,8 +50,10 @@ class EndpointRow:
 class Snapshot:
     """The readers, the ledger, and what the metric tables ask of them."""
 
-    def __init__(self, config: Config, log: Callable[[str], None], privileged: bool = True):
-        self._config, self._log, self._privileged = config, log, privileged
+    def __init__(self, config: Config, log: Callable[[str], None], privileged: bool = True,
+                 owners: Optional[Owners] = None):
+        self._config, self._log, self._privileged, self._owners = config, log, privileged, owners
+        self._wanted: List[Any] = []  # connections and services whose owners were asked for last
         self.samples = 0
         self.sample_cpu = 0.0  # seconds
         self.counters = Source(netstat.PATH, netstat.read, log)
@@ -56,6 +63,10 @@ class Snapshot:
         self.topology = Topology(log)
         self.sampler = Sampler(self.topology, log)
         self._sockets = Source("sock_diag", self.sampler.take, log)
+        self._listen = Source("listener", self.sampler.listener.drain, log)
+        self._services = Source("services", self._read_services, log)
+        self._service_reader = Services()
+        self.wires = Source("nftables", nftables.read, log)
         self._endpoint_ids: Ids[Tuple[Endpoint, str]] = Ids()
         self._by_id: Dict[str, Tuple[List[Any], Dict[int, Any]]] = {}
         self.totals_known = False  # has there been a sample that could tell subflows?
@@ -63,9 +74,18 @@ class Snapshot:
         self._told_blind = False
         self.endpoints: List[EndpointRow] = []
 
+    def start(self) -> None:
+        """Begin to listen, and take the first sample: from here on, bytes count."""
+        if self._config.listener:
+            self.sampler.listener.open(self._config.receive_buffer)
+        self.refresh_sockets()
+        if self.sampler.listener.has_ends or self.sampler.listener.has_events:
+            self.sampler.listener.start()
+
     def expire(self) -> None:
         """Let the next refreshes look at the kernel anew."""
-        for source in (self.counters, self.settings, self.path_manager, self.traffic, self._sockets):
+        for source in (self.counters, self.settings, self.path_manager, self.traffic, self._sockets, self._listen,
+                       self._services, self.wires):
             source.expire()
 
     # What the tables refresh: each brings one source up to date, and what it needs.
@@ -104,6 +124,35 @@ class Snapshot:
             self.sample_cpu += thread_time() - start
             self._judge()
 
+    def refresh_events(self) -> None:
+        """What the listener was told."""
+        with self.sampler.lock:
+            self._listen.refresh(self._config.sample_age)
+
+    def refresh_mode(self) -> None:
+        """The listener, and whether nftables can be read."""
+        self.refresh_events()
+        self.refresh_wires()
+
+    def refresh_services(self) -> None:
+        """Listeners, and who speaks what with them."""
+        self.refresh_sockets()
+        self._services.refresh(self._config.sample_age)
+
+    def refresh_wires(self) -> None:
+        """The counters of nftables, if they are wanted."""
+        if self._config.nftables:
+            self.wires.refresh(self._config.sample_age)
+
+    def refresh_owners(self) -> None:
+        """Have the owners of connections and services looked up; the answers come by themselves."""
+        self.refresh_services()
+        wanted = [self.sample.connections, self._services.value]
+        if self._owners and not all(one is other for one, other in zip_longest(wanted, self._wanted)):
+            self._wanted = wanted
+            self._owners.want({row.inode for row in self.sample.connections}
+                              | {row.inode for service in self.services.values() for row in service.listeners})
+
     def refresh_endpoints(self) -> None:
         """Endpoints against subflows and routes."""
         self.refresh_path_manager()
@@ -118,6 +167,23 @@ class Snapshot:
     def sample(self) -> Sample:
         """Connections and subflows of now."""
         return self.sampler.sample
+
+    @property
+    def mode(self) -> str:
+        """What the bytes of the interfaces come from."""
+        return self.sampler.listener.mode + ("+nftables" if self.wires.value is not None else "")
+
+    @property
+    def services(self) -> Dict[int, Service]:
+        """By port; empty while the kernel does not tell plain TCP sockets from subflows."""
+        return self._services.value or {}
+
+    def owner(self, row: Row) -> Optional[Process]:
+        """The process that has a socket open, if that is known."""
+        return self._owners.of(row.inode) if self._owners else None
+
+    def _read_services(self) -> Optional[Dict[int, Service]]:
+        return self._service_reader.read(self.sample.connections) if self.subflows_known else None
 
     @property
     def sampled(self) -> bool:

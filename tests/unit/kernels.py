@@ -6,7 +6,8 @@ import socket
 
 from pmdamptcp import source
 from pmdamptcp.config import Config
-from pmdamptcp.kernel import interfaces, netstat, path_manager, routes, sock_diag, sysctl
+from pmdamptcp.kernel import (
+    inet_diag, interfaces, layouts, netstat, path_manager, pm_events, routes, sock_diag, sysctl)
 from pmdamptcp.kernel.interfaces import Traffic
 from pmdamptcp.metrics.registry import GROUPS
 from pmdamptcp.records import Endpoint, Limits, Link, PathManager
@@ -19,6 +20,7 @@ DUMPS = {
     for protocol, name in ((m.TCP, "tcp"), (m.MPTCP, "mptcp"))
     for family, suffix in ((socket.AF_INET, "af2"), (socket.AF_INET6, "af10"))
 }
+EVENTS_FAMILY = 28  # its number in the samples
 METRICS = {metric.name: (group, metric) for group in GROUPS for metric in group.metrics}
 
 
@@ -30,6 +32,22 @@ class Clock:
 
     def __call__(self):
         return self.now
+
+
+class Broadcasts:
+    """In the place of netlink.Subscription: what a test puts into `waiting` comes with the next drain."""
+
+    def __init__(self):
+        self.waiting, self.messages, self.overruns = [], 0, 0
+        self.overrun = False  # must the next drain tell of lost messages?
+
+    def drain(self):
+        """As the real one."""
+        self.overruns += self.overrun
+        self.overrun = False
+        while self.waiting:
+            self.messages += 1
+            yield self.waiting.pop(0)
 
 
 class Kernel:
@@ -51,9 +69,11 @@ class Kernel:
             protocol: [DUMPS[protocol, socket.AF_INET], DUMPS[protocol, socket.AF_INET6]]
             for protocol in (m.TCP, m.MPTCP)
         }
+        self.listeners = [m.recorded("mptcp_dump_host-b_af10.bin")]
+        self.events, self.ends = Broadcasts(), Broadcasts()  # or exceptions
         self.changed = True  # is there word of a change?
         self.asked = dict.fromkeys(
-            "links addresses egress traffic counters settings path_manager dumps".split(), 0
+            "links addresses egress traffic counters settings path_manager dumps listeners".split(), 0
         )
         self.clock = Clock()
 
@@ -71,12 +91,15 @@ class Kernel:
             patch.setattr(*place, lambda name=name: self._answer(name))
         patch.setattr(interfaces, "Changes", lambda: self)
         patch.setattr(sock_diag, "dump", self._dump)
+        patch.setattr(sock_diag, "listen", lambda size: self._answer("ends"))
+        patch.setattr(pm_events, "listen", lambda size: (
+            self._answer("events"), layouts.Decoder(EVENTS_FAMILY, pm_events.learn)))
         patch.setattr(routes, "egress", self._egress)
         patch.setattr(source, "monotonic", self.clock)
         return self
 
     def _answer(self, name):
-        self.asked[name] += 1
+        self.asked[name] = self.asked.get(name, 0) + 1
         answer = getattr(self, name)
         if isinstance(answer, Exception):
             raise answer
@@ -89,8 +112,13 @@ class Kernel:
         changed, self.changed = self.changed, False
         return changed
 
-    def _dump(self, protocol):
-        answer = self._answer("dumps")[protocol]
+    def _dump(self, protocol, states=inet_diag.WANTED_STATES, info=True, ports=()):
+        if states == 1 << m.LISTEN:
+            answer = self._answer("listeners")
+        elif ports:
+            answer = []  # no plain TCP
+        else:
+            answer = self._answer("dumps")[protocol]
         if isinstance(answer, Exception):
             raise answer
         yield from answer

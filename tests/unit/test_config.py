@@ -38,13 +38,15 @@ def test_no_file(tmp_path, log):
         ("[mptcp]\nsample_age = 2.5\n", DEFAULTS._replace(sample_age=2.5)),
         ("[mptcp]\nsample_age: 0\ninstances: 0\n", config.Config(0.0, 0)),
         ("[mptcp]\nSAMPLE_AGE = 1\nInstances=12\n", config.Config(1.0, 12)),
+        ("[mptcp]\nlistener = No\nnftables=on\n", DEFAULTS._replace(listener=False, nftables=True)),
+        ("[mptcp]\nprocesses = 0\nreceive_buffer = 65536", DEFAULTS._replace(processes=False, receive_buffer=65536)),
     ],
 )
 def test_settings(read, log, content, expected):
     """In any spelling that INI files allow."""
     found = read(content)
     assert found == expected
-    assert [type(value) for value in found] == [float, int]
+    assert [type(value) for value in found] == [float, int, bool, int, bool, bool]
     assert log == []
 
 
@@ -61,6 +63,13 @@ def test_a_number_of_instances_that_makes_no_sense(read, log, text):
     """Instance counts are whole numbers."""
     assert read(f"[mptcp]\ninstances = {text}\nsample_age = 1\n") == DEFAULTS._replace(sample_age=1.0)
     assert len(log) == 1
+
+
+@pytest.mark.parametrize("text", ["2", "maybe", "", "-1", "yes please"])
+def test_a_switch_that_is_neither_on_nor_off(read, log, text):
+    """It stays as it is."""
+    assert read(f"[mptcp]\nnftables = {text}\nsample_age = 1\n") == DEFAULTS._replace(sample_age=1.0)
+    assert len(log) == 1 and "nftables" in log[0]
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,10 @@ def snapshot(request, kernel, log):
     kernel.reshape(request.param)
     kernel.counters["QuantumFallback"] = 7
     kernel.settings["warp_factor"] = "9"
-    return kernel.snapshot(log)
+    kernel.events.waiting = m.split(m.recorded("pm_events_host-a.bin"))
+    snapshot = kernel.snapshot(log)
+    snapshot.sampler.listener.open(0)
+    return snapshot
 
 
 def test_each_value_fits_its_type(snapshot):

@@ -51,6 +51,46 @@ def test_one_capability_is_left_if_there_was_one(in_child):
 
 
 @needs_root
+def test_which_capabilities_are_left_is_the_caller_s_choice(in_child):
+    """All that were asked for, or none; and a word only if there are none."""
+    wanted = [privileges.Capability.CAP_DAC_READ_SEARCH, privileges.Capability.CAP_SYS_PTRACE]
+    mask = sum(1 << number for number in wanted)
+    had = int(status()["CapPrm"][0], 16) & mask == mask
+
+    def try_it():
+        said = []
+        privileges.become("nobody", wanted, said.append)
+        return [status(), said]
+
+    left, said = in_child(try_it)
+    assert left["Uid"] == [str(NOBODY.pw_uid)] * 4
+    assert int(left["CapEff"][0], 16) == int(left["CapPrm"][0], 16) == (mask if had else 0)
+    assert int(left["CapInh"][0], 16) == int(left["CapAmb"][0], 16) == int(left["CapBnd"][0], 16) == 0
+    assert left["NoNewPrivs"] == ["1"]
+    assert [line.split(" could")[0] for line in said] == ([] if had else ["CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE"])
+
+
+@needs_root
+def test_a_capability_that_root_lacks(in_child):
+    """As in a container: none is left, and the log says which were wanted."""
+
+    def try_it():
+        every = (1 << 32) - 1
+        low = int(status()["CapPrm"][0], 16) & every & ~(1 << privileges.Capability.CAP_SYS_PTRACE)
+        header = privileges._HEADER.pack(privileges._CAPABILITY_VERSION_3, 0)
+        privileges._libc.capset(header, privileges._DATA.pack(low, low, 0, 0, 0, 0))
+        said = []
+        wanted = [privileges.Capability.CAP_DAC_READ_SEARCH, privileges.Capability.CAP_SYS_PTRACE]
+        privileges.become("nobody", wanted, said.append)
+        return [status(), said]
+
+    left, said = in_child(try_it)
+    assert left["Uid"] == [str(NOBODY.pw_uid)] * 4
+    assert int(left["CapEff"][0], 16) == int(left["CapPrm"][0], 16) == 0
+    assert said == ["CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE could not be kept: Operation not permitted"]
+
+
+@needs_root
 def test_nothing_more_can_be_gained(in_child):
     """No set-user-id program gives it back, and the bounding set is empty."""
     left, _, _ = in_child(drop)

@@ -23,7 +23,7 @@ ULP_INFO_MPTCP, SUBFLOW_TOKEN_LOC, SUBFLOW_FLAGS, SUBFLOW_ID_REM, SUBFLOW_ID_LOC
 # TCP states by number (net/tcp_states.h), with the names that ss(8) prints.
 STATES = ("UNKNOWN", "ESTAB", "SYN-SENT", "SYN-RECV", "FIN-WAIT-1", "FIN-WAIT-2", "TIME-WAIT", "UNCONN",
           "CLOSE-WAIT", "LAST-ACK", "LISTEN", "CLOSING", "NEW-SYN-RECV")
-ESTABLISHED = 1
+ESTABLISHED, LISTEN = 1, 10
 # No listeners, no closed ones, and none without counters (TIME-WAIT, SYN-RECV).
 WANTED_STATES = sum(1 << state for state in (1, 2, 4, 5, 8, 9, 11))
 
@@ -120,6 +120,11 @@ def identity(data: bytes, offset: int) -> Tuple[bytes, int]:
     In the form of inet_diag_sockid, whose rest is the cookie.
     """
     return data[offset + _PORTS:offset + _COOKIE], data[offset + _FAMILY]
+
+
+def local_port(data: bytes, offset: int) -> int:
+    """The local port of a socket."""
+    return data[offset + _PORTS] << 8 | data[offset + _PORTS + 1]
 
 
 def ends(data: bytes, offset: int) -> bytes:

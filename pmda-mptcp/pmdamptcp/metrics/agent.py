@@ -2,11 +2,15 @@
 """mptcp.agent.*: what the agent itself costs and leaves out."""
 
 from ..snapshot import Snapshot
-from . import BYTE, COUNT, COUNTER, INSTANT, U32, U64, USEC, Group, Metric
+from . import BYTE, COUNT, COUNTER, DISCRETE, INSTANT, NONE, STRING, U32, U64, USEC, Group, Metric
 
 
 def _omitted(rows):
     return lambda snapshot: snapshot.omitted(rows(snapshot.sample)) if snapshot.sampled else None
+
+
+def _listener(name):
+    return lambda snapshot: getattr(snapshot.sampler.listener, name)
 
 
 GROUP = Group(14, None, Snapshot.refresh_sockets, (
@@ -29,4 +33,42 @@ GROUP = Group(14, None, Snapshot.refresh_sockets, (
            "Those beyond the setting `instances`. Sums have them all the same."),
     Metric("mptcp.agent.memory", U64, INSTANT, BYTE, lambda snapshot: snapshot.memory,
            "Resident memory of the agent", "As RSS in ps."),
+))
+
+# Apart, since these take no sample.
+LISTENER = Group(19, None, Snapshot.refresh_mode, (
+    Metric("mptcp.agent.mode", STRING, DISCRETE, NONE, lambda snapshot: snapshot.mode,
+           "What the bytes of mptcp.interface come from",
+           "events: path-manager events and the end of each socket, right to the byte but for what a peer aborts. "
+           "ends: samples tell which sockets are subflows, and their end is seen. samples: what fetches saw. "
+           "With +nftables, mptcp.interface.wire has the bytes of all that ended in whatever way."),
+    Metric("mptcp.agent.listener_time", U64, COUNTER, USEC, lambda snapshot: int(snapshot.sampler.listener.cpu * 1e6),
+           "CPU time of the listener", "Of the thread that takes in events and ends of sockets."),
+    Metric("mptcp.agent.events", U64, COUNTER, COUNT, _listener("events_told"),
+           "Path-manager events taken in", "By type: mptcp.event."),
+    Metric("mptcp.agent.ends", U64, COUNTER, COUNT, _listener("ends_told"),
+           "Ends of TCP sockets taken in", "Plain TCP sockets are among them: the kernel cannot sort them out."),
+    Metric("mptcp.agent.lookups", U64, COUNTER, COUNT, _listener("lookups"),
+           "Single sockets that the listener looked at",
+           "Initial subflows, whose counters the kernel drops when the peer aborts the connection."),
+    Metric("mptcp.agent.overruns", U64, COUNTER, COUNT, _listener("overruns"),
+           "Times that messages of the kernel were lost",
+           "The listener did not come to read for too long. What was opened is found again at once; bytes of "
+           "subflows that ended unseen in that moment are not. Rises often: raise receive_buffer."),
+    Metric("mptcp.agent.rounds", U64, COUNTER, COUNT, _listener("rounds"),
+           "Times that the listener looked at all sockets",
+           "Every few minutes, when routes changed, and after an overrun."),
+    Metric("mptcp.agent.faults", U64, COUNTER, COUNT, _listener("faults"),
+           "Turns of the listener that failed", "The log has the first of each kind."),
+    Metric("mptcp.agent.truncated", U64, COUNTER, COUNT, lambda snapshot: snapshot.sampler.ledger.truncated,
+           "Initial subflows whose last bytes were not seen",
+           "The peer aborted the connection, or the subflow alone was reset, and the kernel dropped its counters "
+           "before it told of the end. Up to the last look at it, an eighth of its age ago, all is counted."),
+    Metric("mptcp.agent.unrouted", U64, COUNTER, BYTE, lambda snapshot: snapshot.sampler.ledger.unrouted,
+           "Bytes of subflows that ended without a known interface", "They are on no interface's account."),
+    Metric("mptcp.agent.subflows", U32, INSTANT, COUNT, lambda snapshot: len(snapshot.sampler.ledger),
+           "Subflows that are being followed", "Those that just ended, or were never answered, are among them."),
+    Metric("mptcp.agent.lookup_samples", U64, COUNTER, COUNT, lambda snapshot: snapshot.sampler.lookup_samples,
+           "Samples that asked for single sockets",
+           "Instead of all TCP sockets: when subflows are few among many. The others: mptcp.agent.samples."),
 ))

@@ -17,6 +17,8 @@ def _info(name):
 
 _write_seq, _snd_una = _info("write_seq"), _info("snd_una")
 _OLD = " On kernels before 6.5, which do not count it, the sum over the subflows that samples saw."
+_LOOKED_UP = (" Looked up aside, so that of a new connection it comes a second late; no value for one that no process "
+              "has open any more, or with the setting processes = no.")
 _LIMIT = " (as this connection saw it when it was opened; 0 under a userspace path manager)"
 
 
@@ -39,7 +41,7 @@ def _server_side(row):
 
 
 CONNECTIONS = Domain(
-    5, Snapshot.refresh_sockets, lambda snapshot: snapshot.connections,
+    5, Snapshot.refresh_owners, lambda snapshot: snapshot.connections,
     name=lambda row: row.name,
     labels=lambda row: {"connection": f"c{row.id}", "local": row.local, "remote": row.remote},
     oneline="MPTCP connections",
@@ -106,3 +108,13 @@ SUBFLOWS = Group(15, CONNECTIONS, Snapshot.refresh_sockets, (
            "They have a way out over an interface that is up, and the peer answers. 1: the next link failure "
            "makes the connection hang."),
 ), rows=lambda snapshot: snapshot.connections if snapshot.subflows_known else {})
+
+# Apart, since somebody else looks them up, and only when they are asked for.
+OWNERS = Group(22, CONNECTIONS, Snapshot.refresh_owners, (
+    Metric("mptcp.connection.pid", U32, DISCRETE, NONE, lambda row: row.pid,
+           "Process that has the connection open",
+           "As ss -Mp shows it; of several the one that was started first, for programs inherit what their parents "
+           "have open." + _LOOKED_UP),
+    Metric("mptcp.connection.command", STRING, DISCRETE, NONE, lambda row: row.command,
+           "Name of that process", "Up to 15 characters of it, as ps -o comm shows it." + _LOOKED_UP),
+), rows=lambda snapshot: {number: snapshot.owner(row) for number, row in snapshot.connections.items()})

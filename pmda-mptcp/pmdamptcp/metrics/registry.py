@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """All tables, in the order in which clients list them."""
 
-from . import agent, connection, interface, mib, overview, pm, subflow, sysctl
+from . import agent, connection, event, interface, mib, overview, pm, service, subflow, sysctl, wire
 
 GROUPS = (
-    interface.SUBFLOWS, overview.CONNECTIONS, overview.REDUNDANCY, interface.DEVICES, interface.TRAFFIC,
-    connection.GROUP, connection.SUBFLOWS, subflow.GROUP, pm.LIMITS, pm.CONFIGURATION, pm.USE,
-    mib.GROUP, mib.OTHER, sysctl.GROUP, sysctl.OTHER, agent.GROUP)
+    interface.SUBFLOWS, overview.CONNECTIONS, overview.REDUNDANCY, interface.DEVICES, interface.TRAFFIC, wire.GROUP,
+    connection.GROUP, connection.SUBFLOWS, connection.OWNERS, subflow.GROUP, service.GROUP, service.OWNERS,
+    pm.LIMITS, pm.CONFIGURATION, pm.USE, event.EVENTS, event.REASONS, event.ERRORS,
+    mib.GROUP, mib.OTHER, sysctl.GROUP, sysctl.OTHER, agent.GROUP, agent.LISTENER)
