@@ -62,8 +62,8 @@ class Flow(Row):
 class Connection(Flow):
     """An MPTCP connection; `received` and `sent` sum up its subflows, ended ones included."""
 
-    __slots__ = ("id", "token", "cookie", "flows", "whole", "seen", "open", "fallback", "established", "subflows", "dead",
-                 "path", "server_side", "opened", "received", "sent", "_name")
+    __slots__ = ("id", "token", "cookie", "flows", "whole", "seen", "open", "fallback", "established", "subflows",
+                 "dead", "path", "server_side", "opened", "received", "sent", "_name")
 
     def __init__(self, token: int, whole: bool):
         self.token = token

@@ -6,7 +6,7 @@ import socket
 import threading
 from typing import Callable, Iterator
 
-from .kernel import inet_diag, sock_diag, sockstat
+from .kernel import sock_diag, sockstat
 from .kernel.inet_diag import IPPROTO_MPTCP, Decoder
 from .kernel.layouts import Decoded
 from .ledger import Ledger

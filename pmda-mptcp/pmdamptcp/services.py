@@ -53,7 +53,7 @@ class Services:
         plain = Counter(inet_diag.local_port(one.data, one.offset) for one in connections
                         if one.established and one.fallback)
         for _, data, offset, _ in self._plain.decode(
-                sock_diag.dump(socket.IPPROTO_TCP, 1 << ESTABLISHED, info=False, ports=sorted(found)[:_MOST_PORTS])):
+                sock_diag.dump(socket.IPPROTO_TCP, 1 << ESTABLISHED, ports=sorted(found)[:_MOST_PORTS])):
             plain[inet_diag.local_port(data, offset)] += 1
         for port, service in found.items():
             service.mptcp, service.tcp = spoken[port], plain[port]

@@ -112,7 +112,7 @@ class Kernel:
         changed, self.changed = self.changed, False
         return changed
 
-    def _dump(self, protocol, states=inet_diag.WANTED_STATES, info=True, ports=()):
+    def _dump(self, protocol, states=inet_diag.WANTED_STATES, ports=()):
         if states == 1 << m.LISTEN:
             answer = self._answer("listeners")
         elif ports:

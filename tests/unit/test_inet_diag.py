@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pmdamptcp.kernel import inet_diag, netlink
+from pmdamptcp.kernel import inet_diag
 from pmdamptcp.kernel.inet_diag import MPTCP_INFO, TCP_INFO, Decoder, Row, info_field
 from pmdamptcp.metrics import subflow
 

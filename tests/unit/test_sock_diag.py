@@ -5,7 +5,7 @@ import errno
 import socket
 
 import pytest
-from pmdamptcp.kernel import inet_diag, netlink, sock_diag
+from pmdamptcp.kernel import netlink, sock_diag
 
 from . import messages as m
 

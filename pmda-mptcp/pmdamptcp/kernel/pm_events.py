@@ -109,18 +109,15 @@ def learn(message: bytes) -> Layout:
 
 def _reader(kind: int, places: Dict[int, int]) -> layouts.Reader:
     """What makes an Event of a message with attributes at these places."""
-    token = places.get(_TOKEN)
-    source, target = places.get(_SADDR4), places.get(_DADDR4)
-    size, family = 4, socket.AF_INET
-    if source is None or target is None:
-        source, target = places.get(_SADDR6), places.get(_DADDR6)
-        size, family = 16, socket.AF_INET6
-    sport, dport = places.get(_SPORT), places.get(_DPORT)
-    if token is None:
+    if _TOKEN not in places:
         return lambda data, start: Event(kind)
-    word = Struct("=I").unpack_from
-    if source is None or target is None or sport is None or dport is None:
+    word, token = Struct("=I").unpack_from, places[_TOKEN]
+    size, family, names = 4, socket.AF_INET, (_SADDR4, _DADDR4)
+    if _SADDR4 not in places:
+        size, family, names = 16, socket.AF_INET6, (_SADDR6, _DADDR6)
+    if not {*names, _SPORT, _DPORT} <= places.keys():
         return lambda data, start: Event(kind, word(data, start + token)[0])
+    source, target, sport, dport = (places[name] for name in (*names, _SPORT, _DPORT))
     bound, error, reason = places.get(_IF_IDX), places.get(_ERROR), places.get(_RESET_REASON)
     fill = bytes(16 - size)
 

@@ -21,28 +21,28 @@ _S_EQ, _JMP = 11, 1
 _ANY = bytes(48)
 
 
-def _request(family: int, protocol: int, states: int, info: bool, identity: bytes = _ANY) -> bytes:
-    payload = _REQUEST.pack(family, protocol & 0xFF, info << (INET_DIAG_INFO - 1), states, identity)
+def _request(family: int, protocol: int, states: int = WANTED_STATES, identity: bytes = _ANY) -> bytes:
+    payload = _REQUEST.pack(family, protocol & 0xFF, 1 << (INET_DIAG_INFO - 1), states, identity)
     if protocol > 0xFF:  # does not fit the byte of the request, so the kernel takes it as an attribute
         payload += _WORD.pack(_WORD.size, INET_DIAG_REQ_PROTOCOL, protocol)
     return payload
 
 
-def dump(protocol: int, states: int = WANTED_STATES, info: bool = True,
-         ports: Sequence[int] = ()) -> Iterator[bytes]:
-    """All sockets of a protocol (IPPROTO_TCP or IPPROTO_MPTCP), as receive buffers.
+def dump(protocol: int, states: int = WANTED_STATES, ports: Sequence[int] = ()) -> Iterator[bytes]:
+    """All sockets of a protocol (IPPROTO_TCP or IPPROTO_MPTCP) with INFO, as receive buffers.
 
-    `states` is a bit mask, `info` asks for their tcp_info or mptcp_info as
-    well, `ports` leaves out those with other local ports.  Raises OSError:
-    ENOENT means that the kernel has no (m)ptcp_diag or no such protocol.
-    That it has no IPv6 is no error.
+    `states` is a bit mask, `ports` leaves out those with other local ports.
+    INFO is asked for also by who does not need it: without it, the kernel
+    does not tell which sockets are subflows.  Raises OSError: ENOENT means
+    that the kernel has no (m)ptcp_diag or no such protocol.  That it has no
+    IPv6 is no error.
     """
     wanted = b""
     if ports:
         code = _local_ports(ports)
         wanted = netlink.ATTRIBUTE.pack(netlink.ATTRIBUTE.size + len(code), INET_DIAG_REQ_BYTECODE) + code
     for family in (socket.AF_INET, socket.AF_INET6):
-        payload = _request(family, protocol, states, info) + wanted
+        payload = _request(family, protocol, states) + wanted
         try:
             with netlink.open_socket(NETLINK_SOCK_DIAG) as sock:
                 yield from netlink.dump(sock, SOCK_DIAG_BY_FAMILY, payload)
@@ -69,14 +69,14 @@ def look_up(identities: Iterable["tuple[int, bytes]"]) -> Iterator[bytes]:
     is none).  Once a connection's socket is gone, the kernel answers with
     the listener of the port.  Raises OSError and Malformed.
     """
-    yield from _ask([_request(family, socket.IPPROTO_TCP, WANTED_STATES, True, identity)
+    yield from _ask([_request(family, socket.IPPROTO_TCP, identity=identity)
                      for family, identity in identities])
 
 
 def look_up_connections(tokens: Iterable[int]) -> Iterator[bytes]:
     """MPTCP connections by their tokens, as `look_up`."""
-    yield from _ask([_request(socket.AF_INET, IPPROTO_MPTCP, WANTED_STATES, True,
-                              bytes(40) + token.to_bytes(8, "little")) for token in tokens])
+    yield from _ask([_request(socket.AF_INET, IPPROTO_MPTCP, identity=bytes(40) + token.to_bytes(8, "little"))
+                     for token in tokens])
 
 
 def _ask(payloads: List[bytes]) -> Iterator[bytes]:
