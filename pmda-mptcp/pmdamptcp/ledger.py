@@ -188,9 +188,12 @@ class Ledger:
         self.account(flow, received, sent, retrans)
 
     def give_up(self, flow: Subflow) -> None:
-        """A subflow that was never met and is no longer there."""
-        self.truncated += flow.initial and not flow.ended
-        self.retire(flow)
+        """A subflow that is no longer there, and whose end nobody told."""
+        if not flow.ended:
+            self.truncated += flow.initial
+            self._end(flow)
+        if not flow.cookie:
+            self.retire(flow)  # else it stays known until its connection ends, lest it be booked again
 
     def retire(self, flow: Subflow) -> None:
         """It has ended."""

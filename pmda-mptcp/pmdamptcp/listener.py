@@ -7,7 +7,7 @@ Three things make the ledger right to the byte:
 - The broadcast of a socket's end has all that it carried.
 - Except for an initial subflow that the peer aborts: the kernel sets its
   counters to 0 before it says so (mptcp_close_ssk in net/mptcp/protocol.c).
-  So these are looked at while they live, at ages that grow by an eighth.
+  So these are looked at while they live, at ages that grow by a twentieth.
 
 Without events, samples tell which sockets are subflows, and with the
 broadcasts alone each of them is still booked to its end.
@@ -28,12 +28,13 @@ from .ledger import Ledger
 from .source import FAULTS
 from .topology import Topology
 
-TICK = 0.02  # seconds: what comes at once is taken at once, but no more often than this
+TICK, BRISK = 0.02, 0.004  # seconds from one turn to the next while there is something to do: most, and least
+REST = 20  # times what the last turn took, between these two
 IDLE = 0.1  # and without any event, this often
-FIRST_LOOK, GROWTH = TICK, 0.125  # at an initial subflow: its age then, and the wait for the next by its age
+FIRST_LOOK, GROWTH = BRISK, 0.05  # at an initial subflow: its age then, and the wait for the next by its age
 STEADY, STEADY_RATE = 1.0, 2000  # longest wait in seconds, unless there are so many that this many a second are passed
 LOOKUPS = 64  # most in one tick: some 0.3 ms
-GRACE = 5.0  # seconds after which a socket that is not there and was never met is given up
+GRACE = 2.0  # seconds after which a socket that is no longer there is given up
 RECONCILE, AFTER_OVERRUN, SPARE = 300.0, 5.0, 1.0  # seconds: usual, second round after a loss, least between two
 
 _received = info_field(MPTCP_INFO, "bytes_received")
@@ -129,6 +130,7 @@ class Listener(threading.Thread):
     def run(self) -> None:
         """Tick until stopped.  No fault ends this: it is logged and counted, and the next tick comes."""
         while not self._stopped:
+            start = self.cpu
             try:
                 self._wait()
                 with self._lock:
@@ -140,7 +142,7 @@ class Listener(threading.Thread):
                 self._due = monotonic() + SPARE
                 self._complain(traceback.format_exc())
             self.cpu = thread_time()
-            sleep(TICK)
+            sleep(min(TICK, max(BRISK, REST * (self.cpu - start))))
 
     def _complain(self, text: str) -> None:
         self.faults += 1
@@ -232,16 +234,16 @@ class Listener(threading.Thread):
         flows: Set[Subflow] = set()
         while self._watched and self._watched[0][0] <= now and len(flows) < LOOKUPS:
             flow = heapq.heappop(self._watched)[2]
-            if flow.missing and not flow.cookie:
+            if flow.missing:
                 self._ledger.give_up(flow)
-            elif not flow.ended and not flow.missing:
+            elif not flow.ended:
                 flows.add(flow)
         if not flows:
             return
         gone = flows - self._look_up(flows)
         longest = self._longest()
         for flow in flows - gone:
-            self._push(now + min(longest, max(TICK, GROWTH * (now - flow.born))), flow)
+            self._push(now + min(longest, max(BRISK, GROWTH * (now - flow.born))), flow)
         for flow in gone:
             self._miss(flow, now)
 
@@ -267,8 +269,7 @@ class Listener(threading.Thread):
         flow.missing = True
         if flow.cookie:
             self._mend(flow)
-        else:
-            self._push(now + GRACE, flow)  # its end may be told any moment
+        self._push(now + GRACE, flow)  # its end may be told any moment
 
     def _mend(self, flow: Subflow) -> None:
         """Book what an initial subflow received after the last look at it, when its connection goes on.

@@ -6,8 +6,8 @@ from . import BYTE, COUNT, COUNTER, U64, Group, Metric
 from .interface import INTERFACES
 
 _TABLE = (" Counted by a table of nftables that comes with the agent, once whoever runs the host has loaded it and "
-          "turned the setting nftables on; no value without it. Exact whatever way connections end. From the IP header on; "
-          "what the card cuts up or puts together is one packet. Starts at 0 when the table is loaded.")
+          "turned the setting nftables on; no value without it. Exact whatever way connections end. From the IP "
+          "header on; what the card cuts up or puts together is one packet. Starts at 0 when the table is loaded.")
 
 
 def _rows(snapshot):
