@@ -228,12 +228,15 @@ class Listener(threading.Thread):
 
     def _push(self, when: float, flow: Subflow) -> None:
         self._number += 1
+        flow.due = when
         heapq.heappush(self._watched, (when, self._number, flow))
 
     def _look(self, now: float) -> None:
         flows: Set[Subflow] = set()
         while self._watched and self._watched[0][0] <= now and len(flows) < LOOKUPS:
-            flow = heapq.heappop(self._watched)[2]
+            when, _, flow = heapq.heappop(self._watched)
+            if when != flow.due:
+                continue  # it was put in anew
             if flow.missing:
                 self._ledger.give_up(flow)
             elif not flow.ended:

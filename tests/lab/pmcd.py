@@ -150,6 +150,25 @@ class PrivatePcp:
         self.stop_pcp()
         self._start_pmcd()
 
+    def configure(self, settings):
+        """Start PCP anew with these settings in the agent's configuration; "" are the defaults."""
+        path = self.work / "mptcp.conf"
+        path.write_text("[mptcp]\n" + settings, encoding="utf-8")
+        self.stop_pcp()
+        self.start_pcp(env={"PMDAMPTCP_CONFIG": str(path)})
+
+    def agent_pid(self, command="pmdamptcp"):
+        """The process of the agent; "pmdamptcp-proc": its helper that knows the owners of sockets."""
+        children = [self.pmcd.pid]
+        for pid in children:  # grows
+            children += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split())
+        for pid in children:
+            line = Path(f"/proc/{pid}/cmdline").read_bytes()
+            helper = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip() == "pmdamptcp-proc"
+            if os.fsencode(self.agent) in line.split(b"\0") and helper == (command == "pmdamptcp-proc"):
+                return pid
+        raise LabError(f"{self.name}: no process {command}")
+
     def pcp(self, *argv, check=True, timeout=60):
         """Run a PCP client against this host's pmcd: pcp("pminfo", "-f", "mptcp")."""
         # Always -h: without it clients fall back to the machine's own pmcd.

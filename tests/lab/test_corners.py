@@ -16,14 +16,6 @@ def totals(host):
     return tuple(host.pminfo(metric)[None] for metric in CONNECTION_METRICS)
 
 
-def configure(host, settings):
-    """Start the host's PCP anew, with these settings in the agent's configuration."""
-    path = host.work / "mptcp.conf"
-    path.write_text("[mptcp]\n" + settings, encoding="utf-8")
-    host.stop_pcp()
-    host.start_pcp(env={"PMDAMPTCP_CONFIG": str(path)})
-
-
 def test_plain_tcp_server_is_a_fallback(lab):
     """The client asks for MPTCP, the server does not speak it: fallback there, plain TCP here, no subflow anywhere."""
     with lab.hold(2, payload=b"hello", server_mptcp=False):
@@ -163,14 +155,14 @@ def test_text_of_every_metric(lab):
     assert set(errors) <= {"Error: Metric not supported by this version of monitored application"}
 
 
-def test_agent_runs_as_pcp_with_one_capability(lab):
-    """Not root: the pcp user, CAP_NET_ADMIN only, no way to more."""
-    pid = lab.client.run("pgrep", "-n", "-u", "pcp", "-f", "pmdamptcp.python").stdout.strip()
-    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+@pytest.mark.parametrize("command, capabilities", [("pmdamptcp", {12}), ("pmdamptcp-proc", {2, 19})])
+def test_processes_run_as_pcp_with_what_they_need(lab, command, capabilities):
+    """Not root: the pcp user; CAP_NET_ADMIN for the agent, what shows other users' files for its helper; no more."""
+    with open(f"/proc/{lab.client.agent_pid(command)}/status", encoding="ascii") as file:
         status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
     print({key: status[key] for key in ("Uid", "CapEff", "CapPrm", "CapBnd", "NoNewPrivs")})
     assert "0" not in status["Uid"].split()
-    assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 1 << 12
+    assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == sum(1 << number for number in capabilities)
     assert int(status["CapInh"], 16) == int(status["CapBnd"], 16) == int(status["CapAmb"], 16) == 0
     assert status["NoNewPrivs"] == "1"
     assert "CAP_NET_ADMIN" in lab.client.agent_log()
@@ -179,9 +171,9 @@ def test_agent_runs_as_pcp_with_one_capability(lab):
 def test_malformed_configuration_is_said_and_survived(lab):
     """Nonsense in the file: one line each in the log, defaults in force, everything answered."""
     host = lab.server
-    configure(host, "instances = many\ncolour = blue\n")
+    host.configure("instances = many\ncolour = blue\n")
     print(host.agent_log())
-    assert host.agent_log().count("not a number that makes sense") == 1
+    assert host.agent_log().count("not a value that makes sense") == 1
     assert host.agent_log().count("unknown setting 'colour'") == 1
     assert totals(host) == (0, 0)
 
@@ -189,15 +181,14 @@ def test_malformed_configuration_is_said_and_survived(lab):
 def test_cap_leaves_out_instances_but_not_sums(lab):
     """With instances = 2, two connections are shown, five are counted, and the rest is told."""
     host = lab.server
-    configure(host, "instances = 2\n")
+    host.configure("instances = 2\n")
     with lab.hold(5):
         wait_for(lambda: totals(host) == (5, 0) and host.pminfo("mptcp.subflows")["enp2s0"] == 5, message="not 5")
         print(host.pminfo("mptcp.connection.name"), host.pminfo("mptcp.agent.omitted.connections"))
         assert len(host.pminfo("mptcp.connection.name")) == 2
         assert host.pminfo("mptcp.agent.omitted.connections")[None] == 3
         assert host.pminfo("mptcp.agent.omitted.subflows")[None] == 13
-    host.stop_pcp()
-    host.start_pcp(env={})
+    host.configure("")
 
 
 @pytest.fixture(scope="module")
