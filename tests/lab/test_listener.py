@@ -5,6 +5,7 @@ import os
 import pwd
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -179,6 +180,32 @@ def test_the_agent_says_how_it_counts(lab, settings, mode):
     print(f"{mode}: 5 connections of 1000 bytes, {booked} booked")
     assert booked == (5000 if mode == "events" else 0)
     host.configure("")
+
+
+RULESET = Path(__file__).resolve().parents[2] / "pmda-mptcp" / "mptcp.nft"
+
+
+def test_counters_of_nftables_are_read_where_they_are_wanted(lab):
+    """Loaded by hand and turned on: wire bytes of each link, and the mode says so; else no value."""
+    host, metric = lab.client, "mptcp.interface.wire.out.bytes"
+    pytest.importorskip("nftables", reason="Debian and Fedora package python3-nftables")
+    host.run("nft", "-f", RULESET)
+    try:
+        assert host.pminfo(metric) == {}
+        host.configure("nftables = yes\n")
+        assert value(host, "mptcp.agent.mode") == "events+nftables"
+        with lab.hold(5, payload=b"x" * 20_000):
+            pass
+        wire, payload = host.pminfo(metric), host.pminfo("mptcp.interface.out.bytes")
+        print(f"on the wire {wire}, payload {payload}, packets {host.pminfo('mptcp.interface.wire.out.packets')}")
+        assert payload["enp1s0"] < wire["enp1s0"] < payload["enp1s0"] * 1.2
+        host.run("nft", "delete", "table", "inet", "pcp_mptcp")
+        time.sleep(0.2)
+        assert host.pminfo(metric) == {} and value(host, "mptcp.agent.mode") == "events"
+        assert "load mptcp.nft" in host.agent_log()
+    finally:
+        host.run("nft", "delete", "table", "inet", "pcp_mptcp", check=False)
+        host.configure("")
 
 
 UNPRIVILEGED = """import os, runpy, sys

@@ -9,8 +9,9 @@ from . import BYTE, COUNT, COUNTER, INSTANT, DISCRETE, NONE, STRING, U32, U64, U
 
 _EGRESS = ("The interface is the one that the routing of this host sends the subflow's packets to, which need "
            "not be the one that owns its address. Rules by port, mark or user are not seen.")
-_SAMPLED = (" Taken from the subflows' own counters whenever metrics are fetched: what a subflow carries after "
-            "the last fetch before it ends is not seen. Starts at 0 with the agent.")
+_BOOKED = (" Taken from the subflows' own counters, to the last byte of each as the kernel tells it when it ends, "
+           "however short it lived (mptcp.agent.mode: events). Only the last moments of an initial subflow that the "
+           "peer aborts are not told: mptcp.agent.truncated. Starts at 0 with the agent.")
 
 
 def _rows(snapshot):
@@ -56,20 +57,21 @@ SUBFLOWS = Group(9, INTERFACES, Snapshot.refresh_sockets, (
 TRAFFIC = Group(10, INTERFACES, Snapshot.refresh_sockets, (
     Metric("mptcp.interface.in.bytes", U64, COUNTER, BYTE, lambda path: path.received,
            "Payload that MPTCP subflows received by interface",
-           "TCP payload of subflows, without headers. " + _EGRESS + _SAMPLED),
+           "TCP payload of subflows, without headers, once each; like ss, a received FIN counts as a byte. " + _EGRESS
+           + _BOOKED),
     Metric("mptcp.interface.out.bytes", U64, COUNTER, BYTE, lambda path: path.sent,
            "Payload that MPTCP subflows sent by interface",
-           "TCP payload of subflows, without headers, retransmissions included. " + _EGRESS + _SAMPLED),
+           "TCP payload of subflows, without headers, retransmissions included. " + _EGRESS + _BOOKED),
     Metric("mptcp.interface.out.retrans_bytes", U64, COUNTER, BYTE, lambda path: path.retrans,
            "Retransmitted part of mptcp.interface.out.bytes",
-           "Against out.bytes: more than a percent or two tells of a lossy or overfull link." + _SAMPLED),
+           "Against out.bytes: more than a percent or two tells of a lossy or overfull link." + _BOOKED),
     Metric("mptcp.interface.subflows_opened", U64, COUNTER, COUNT, lambda path: path.opened,
            "Subflows that began to use the interface",
-           "Subflows first seen after the agent started." + _SAMPLED),
+           "Subflows that were opened since the agent started, initial ones included."),
     Metric("mptcp.interface.subflows_closed", U64, COUNTER, COUNT, lambda path: path.closed,
            "Subflows of the interface that ended",
-           "Subflows gone from two samples in a row. Those that are older than the agent, or that began on "
-           "another interface, count too: opened minus closed is not mptcp.subflows." + _SAMPLED),
+           "Subflows that ended since the agent started. Those that are older than the agent, or that began on "
+           "another interface, count too: opened minus closed is not mptcp.subflows."),
 ), rows=_totals)
 
 
