@@ -36,6 +36,7 @@ STEADY, STEADY_RATE = 1.0, 2000  # longest wait in seconds, unless there are so 
 LOOKUPS = 64  # most in one tick: some 0.3 ms
 GRACE = 2.0  # seconds after which a socket that is no longer there is given up
 RECONCILE, AFTER_OVERRUN, SPARE = 300.0, 5.0, 1.0  # seconds: usual, second round after a loss, least between two
+MOST_ENDS, MOST_EVENTS = 10_000, 1_000_000  # taken at once; fewer events could leave out those of the ends
 
 _received = info_field(MPTCP_INFO, "bytes_received")
 
@@ -43,7 +44,7 @@ _received = info_field(MPTCP_INFO, "bytes_received")
 class Listener(threading.Thread):
     """Feeds the ledger.  All that it shares with samples is touched under `lock` only."""
 
-    def __init__(self, ledger: Ledger, topology: Topology, lock: "threading.RLock", reconcile: Callable[[], None],
+    def __init__(self, ledger: Ledger, topology: Topology, lock: "threading.RLock", reconcile: Callable[[bool], None],
                  log: Callable[[str], None]):
         super().__init__(name="listener", daemon=True)
         self._ledger, self._topology, self._lock = ledger, topology, lock
@@ -163,12 +164,15 @@ class Listener(threading.Thread):
         now = monotonic()
         self._look(now)
         self._topology.refresh()
-        if self._topology.rerouted and len(self._ledger):
-            self._due = min(self._due, self._reconciled + SPARE)
         if now >= self._due:
             self._due = now + RECONCILE
-            self.rounds += 1
-            self._reconcile()
+            self._round(whole=True)
+        elif self._topology.rerouted and len(self._ledger) and now >= self._reconciled + SPARE:
+            self._round(whole=False)  # what was carried so far went the old way
+
+    def _round(self, whole: bool) -> None:
+        self.rounds += 1
+        self._reconcile(whole)
 
     def reconciled(self) -> None:
         """A round of all sockets was just made."""
@@ -181,9 +185,9 @@ class Listener(threading.Thread):
         Events are sent before the end of a socket is: so the ends that have
         come are taken first, and booked when all events are known.
         """
-        ends = list(self._ends.drain()) if self._ends else []
+        ends = list(self._ends.drain(MOST_ENDS)) if self._ends else []
         if self._events and self._event_decoder:
-            for event in pm_events.decode(self._event_decoder, self._events.drain()):
+            for event in pm_events.decode(self._event_decoder, self._events.drain(MOST_EVENTS)):
                 self._hear(event)
             self._ledger.settle()
         for decoded in self._end_decoder.decode(ends):
@@ -195,8 +199,7 @@ class Listener(threading.Thread):
             # At once for what was opened, and once more: what is gone is known by two rounds without it.
             self._due = now + AFTER_OVERRUN
             self._seen_overruns = self.overruns
-            self.rounds += 1
-            self._reconcile()
+            self._round(whole=True)
 
     def _hear(self, event: pm_events.Event) -> None:
         self.counts[event.kind] += 1
@@ -246,7 +249,8 @@ class Listener(threading.Thread):
         gone = flows - self._look_up(flows)
         longest = self._longest()
         for flow in flows - gone:
-            self._push(now + min(longest, max(BRISK, GROWTH * (now - flow.born))), flow)
+            wait = min(longest, max(BRISK, GROWTH * (now - flow.born)))
+            self._push((now + wait) // (wait / 8) * (wait / 8), flow)  # so that many are looked at together
         for flow in gone:
             self._miss(flow, now)
 

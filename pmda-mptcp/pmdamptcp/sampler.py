@@ -49,9 +49,13 @@ class Sampler:
                 self._dump(IPPROTO_MPTCP), self._subflows, self.topology.paths.values(), rerouted))
         return True
 
-    def reconcile(self) -> None:
-        """Bring the ledger up to date, with nobody asking for a sample.  Raises OSError and Malformed."""
-        self._round(lambda rerouted: self.ledger.reconcile(self._dump(socket.IPPROTO_TCP), rerouted))
+    def reconcile(self, whole: bool) -> None:
+        """Bring the ledger up to date, with nobody asking for a sample; `whole`: also with what it does not know.
+
+        Raises OSError and Malformed.
+        """
+        look = self._dump_subflows if whole or not self._few() else self._look_up
+        self._round(lambda rerouted: self.ledger.reconcile(look(), rerouted))
         self.listener.reconciled()
 
     def _round(self, look: Callable[[bool], None]) -> None:
@@ -70,16 +74,20 @@ class Sampler:
 
     def _subflows(self) -> Iterator[Decoded]:
         """All subflows: one by one when they are known and few among other sockets, else by a dump."""
-        if self._known():
-            self.lookup_samples += 1
-            return self._decoders[socket.IPPROTO_TCP].decode(sock_diag.look_up(
-                flow.request for flow in self.ledger.flows))
-        self.listener.reconciled()
-        return self._dump(socket.IPPROTO_TCP)
-
-    def _known(self) -> bool:
-        if not self.listener.complete or len(self.ledger) * _LOOKUP_COST > sockstat.tcp_sockets():
-            return False
         # The kernel counts what joined a connection, also what is about to.
-        return all(len(connection.flows) >= connection.expected for connection in self.sample.connections
-                   if not connection.fallback)
+        if self._few() and all(len(connection.flows) >= connection.expected for connection in self.sample.connections
+                               if not connection.fallback):
+            self.lookup_samples += 1
+            return self._look_up()
+        self.listener.reconciled()
+        return self._dump_subflows()
+
+    def _few(self) -> bool:
+        return self.listener.complete and len(self.ledger) * _LOOKUP_COST <= sockstat.tcp_sockets()
+
+    def _look_up(self) -> Iterator[Decoded]:
+        return self._decoders[socket.IPPROTO_TCP].decode(sock_diag.look_up(
+            flow.request for flow in self.ledger.flows))
+
+    def _dump_subflows(self) -> Iterator[Decoded]:
+        return self._dump(socket.IPPROTO_TCP)

@@ -20,7 +20,7 @@ DUMPS = {
     for protocol, name in ((m.TCP, "tcp"), (m.MPTCP, "mptcp"))
     for family, suffix in ((socket.AF_INET, "af2"), (socket.AF_INET6, "af10"))
 }
-EVENTS_FAMILY = 28  # its number in the samples
+EVENTS_FAMILY = m.EVENTS_FAMILY
 METRICS = {metric.name: (group, metric) for group in GROUPS for metric in group.metrics}
 
 
@@ -41,7 +41,7 @@ class Broadcasts:
         self.waiting, self.messages, self.overruns = [], 0, 0
         self.overrun = False  # must the next drain tell of lost messages?
 
-    def drain(self):
+    def drain(self, _most):
         """As the real one."""
         self.overruns += self.overrun
         self.overrun = False

@@ -23,7 +23,6 @@ ATTRIBUTE = Struct("=HH")  # nlattr: length, type
 _ERROR_CODE = Struct("=i")
 
 _BROADCAST_SIZE = 1 << 13  # one message each, of some hundred bytes
-_MOST_AT_ONCE = 20_000  # messages; a flood must not keep the caller from all else
 RECEIVE_SIZE = 1 << 16  # the kernel fills at most 32 KiB; much more would cost an mmap each time
 TIMEOUT = 2.0  # seconds; the kernel answers at once, this only ends a fault
 
@@ -178,14 +177,14 @@ class Subscription:
         """No more broadcasts."""
         self._socket.close()
 
-    def drain(self) -> Iterator[bytes]:
-        """What has come, a message each.
+    def drain(self, most: int) -> Iterator[bytes]:
+        """What has come, a message each; no more than `most`: a flood must not keep the caller from all else.
 
         When the buffer ran over, messages are missing: the kernel says so
         once (ENOBUFS), `overruns` counts it, and what it kept follows.
         """
         receive = self._socket.recv
-        for _ in range(_MOST_AT_ONCE):
+        for _ in range(most):
             try:
                 data = receive(_BROADCAST_SIZE)
             except BlockingIOError:
