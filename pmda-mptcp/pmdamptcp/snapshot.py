@@ -5,46 +5,24 @@ What a reader that fails would tell has no value, and the rest is served.
 """
 
 import os
-from collections import Counter
 from itertools import zip_longest
 from time import thread_time
-from typing import Any, Callable, Dict, List, Optional, Set, Tuple, TypeVar
+from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar
 
 from .config import Config
-from .flows import Connection, Path, Subflow, socket_text
-from .kernel import interfaces, netstat, nftables, path_manager, routes, sysctl
+from .endpoints import EndpointRow, Endpoints
+from .flows import Connection, Path, Subflow
+from .kernel import interfaces, netstat, nftables, path_manager, sysctl
 from .kernel.inet_diag import Row
 from .kernel.processes import Process
 from .owners import Owners
-from .records import Endpoint
 from .sample import Sample
 from .sampler import Sampler
 from .services import Service, Services
 from .source import Source
-from .stable_ids import Ids
 from .topology import Topology
 
 Shown = TypeVar("Shown", Connection, Subflow)
-
-#: Is it IPv6? -> an address nobody has (RFC 5737, RFC 3849): routed as the internet at large is.
-_ANYWHERE = {False: "192.0.2.1", True: "2001:db8::1"}
-_MAX_PEERS = 64  # peers that an endpoint's routing is checked against
-
-
-class EndpointRow:
-    """An endpoint with what its subflows and its routes say about it."""
-
-    def __init__(self, number: int, endpoint: Endpoint, interface: str):
-        self.id, self.endpoint, self.interface = number, endpoint, interface
-        self.subflows: Optional[int] = None
-        self.misrouted: Optional[bool] = None
-
-    @property
-    def name(self) -> str:
-        """`3 10.0.2.2%enp1s0`, with `:port` where it has one."""
-        endpoint = self.endpoint
-        address = socket_text(endpoint.address, endpoint.port) if endpoint.port else endpoint.address
-        return f"{endpoint.id} {address}" + (f"%{self.interface}" if self.interface else "")
 
 
 class Snapshot:
@@ -67,12 +45,11 @@ class Snapshot:
         self._services = Source("services", self._read_services, log)
         self._service_reader = Services()
         self.wires = Source("nftables", nftables.read, log)
-        self._endpoint_ids: Ids[Tuple[Endpoint, str]] = Ids()
+        self._endpoints = Endpoints(self.topology)
         self._by_id: Dict[str, Tuple[List[Any], Dict[int, Any]]] = {}
         self.totals_known = False  # has there been a sample that could tell subflows?
         self._told = False  # of malformed messages
         self._told_blind = False
-        self.endpoints: List[EndpointRow] = []
 
     def start(self) -> None:
         """Begin to listen, and take the first sample: from here on, bytes count."""
@@ -112,9 +89,7 @@ class Snapshot:
         """Limits and endpoints."""
         self.refresh_links()
         if self.path_manager.refresh(self._config.sample_age):
-            endpoints = self.path_manager.value.endpoints if self.path_manager.value else ()
-            found = [(endpoint, self.topology.name_of(endpoint.ifindex)) for endpoint in endpoints]
-            self.endpoints = [EndpointRow(number, *key) for key, number in self._endpoint_ids.of(found).items()]
+            self._endpoints.update(self.path_manager.value.endpoints if self.path_manager.value else ())
 
     def refresh_sockets(self) -> None:
         """Connections, subflows, and the gauges of the interfaces."""
@@ -159,7 +134,7 @@ class Snapshot:
         self.refresh_sockets()
         if self.subflows_known:
             with self.sampler.lock:
-                self._use_of_endpoints()
+                self._endpoints.use(self.sample)
 
     # What the tables show.
 
@@ -172,6 +147,11 @@ class Snapshot:
     def mode(self) -> str:
         """What the bytes of the interfaces come from."""
         return self.sampler.listener.mode + ("+nftables" if self.wires.value is not None else "")
+
+    @property
+    def endpoints(self) -> List[EndpointRow]:
+        """In the order of their ids."""
+        return self._endpoints.rows
 
     @property
     def services(self) -> Dict[int, Service]:
@@ -247,38 +227,3 @@ class Snapshot:
         if self._blind() and not self._told_blind:
             self._told_blind = True
             self._log("sock_diag: this kernel shows subflows to CAP_NET_ADMIN only; mptcp.subflow.* stays empty")
-
-    def _use_of_endpoints(self) -> None:
-        """Live subflows of each endpoint, and whether its packets leave by the link that owns its address.
-
-        A subflow uses an endpoint when it has its address (and port, if the
-        endpoint has one); address ids do not tell, the initial subflow's is 0.
-        """
-        flows, sample = self.sample.subflows, self.sample
-        by_source: Dict[bytes, List[bytes]] = {}
-        for route in sample.routes:
-            by_source.setdefault(routes.source_of(route), []).append(route)
-        ported = [row.endpoint for row in self.endpoints if row.endpoint.port]
-        used = Counter(flow.endpoints[:2] for flow in flows if flow.live) if ported else Counter()
-        servers = {flow.route for flow in flows if flow.initial and flow.connection.server_side is False} \
-            if any(row.endpoint.flags & path_manager.FLAGS["subflow"] for row in self.endpoints) else set()
-        for row in self.endpoints:
-            address, port = row.endpoint.address, row.endpoint.port
-            own = [route for source in routes.sources(address) for route in by_source.get(source, ())]
-            row.subflows = used[address, port] if port else sum(
-                sample.routes[route] - sample.dead_routes[route] for route in own) - sum(
-                used[one.address, one.port] for one in ported if one.address == address)
-            row.misrouted = self._misrouted(row.endpoint, own, servers)
-
-    def _misrouted(self, endpoint: Endpoint, own: List[bytes], servers: Set[bytes]) -> Optional[bool]:
-        """Asked with the routes of its subflows; a `subflow` endpoint would also join to our servers."""
-        owner = self.topology.owners.get(endpoint.address)
-        if owner is None:
-            return None
-        asked = sorted(own)[:_MAX_PEERS]
-        if endpoint.flags & path_manager.FLAGS["subflow"]:
-            joins = {routes.rerooted(server, endpoint.address, endpoint.ifindex) for server in servers}
-            asked += sorted(filter(None, joins))[:_MAX_PEERS]
-        found = self.topology.egress(asked or [routes.key(endpoint.address, _ANYWHERE[":" in endpoint.address])])
-        known = [index for index in found if index is not None]
-        return any(index != owner for index in known) if known else None

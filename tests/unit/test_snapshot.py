@@ -8,7 +8,8 @@ from pmdamptcp.kernel import interfaces
 from pmdamptcp.sample import STALLED_BACKOFF
 from pmdamptcp.metrics import overview
 from pmdamptcp.records import Endpoint, Limits, Link, PathManager
-from pmdamptcp.snapshot import EndpointRow, Snapshot
+from pmdamptcp.endpoints import EndpointRow
+from pmdamptcp.snapshot import Snapshot
 
 from . import kernels
 from . import messages as m

@@ -63,7 +63,8 @@ LISTENER = Group(19, None, Snapshot.refresh_mode, (
     Metric("mptcp.agent.truncated", U64, COUNTER, COUNT, lambda snapshot: snapshot.sampler.ledger.truncated,
            "Initial subflows whose last bytes were not seen",
            "The peer aborted the connection, or the subflow alone was reset, and the kernel dropped its counters "
-           "before it told of the end. Up to the last look at it, a twentieth of its age ago if it was young, all is counted."),
+           "before it told of the end. What it carried up to the last look at it is counted; young ones are looked "
+           "at up to 250 times a second, old ones once."),
     Metric("mptcp.agent.unrouted", U64, COUNTER, BYTE, lambda snapshot: snapshot.sampler.ledger.unrouted,
            "Bytes of subflows that ended without a known interface", "They are on no interface's account."),
     Metric("mptcp.agent.subflows", U32, INSTANT, COUNT, lambda snapshot: len(snapshot.sampler.ledger),

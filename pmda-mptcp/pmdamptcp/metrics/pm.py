@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""mptcp.pm.*: the in-kernel path manager.  A row is an EndpointRow."""
+"""mptcp.pm.*: the in-kernel path manager.  A row is an endpoints.EndpointRow."""
 
 from ..kernel.path_manager import FLAGS
 from ..snapshot import Snapshot
