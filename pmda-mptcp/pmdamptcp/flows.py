@@ -103,8 +103,8 @@ class Subflow(Flow):
     """A TCP subflow of a connection.  It has no row before a sample shows it."""
 
     __slots__ = ("id", "cookie", "token", "connection", "number", "family", "identity", "initial", "born", "due",
-                 "missing", "ended", "seen", "received", "sent", "retrans", "route", "path", "carrier", "routed", "live",
-                 "_name")
+                 "missing", "ended", "seen", "received", "sent", "retrans", "route", "path", "carrier", "routed",
+                 "live", "_name")
 
     def __init__(self, connection: Connection, family: int, identity: bytes, initial: bool):
         self.connection, self.token = connection, connection.token

@@ -180,12 +180,15 @@ class Ledger:
         return flow
 
     def _last_words(self, flow: Subflow, received: int, sent: int, retrans: int) -> None:
+        given_up = flow.missing and flow.ended and not flow.connection.fallback
+        flow.ended &= not given_up  # it was there after all
         if flow.carrier is None and flow.path is None and not flow.ended:
             self._router([flow])
             self._carry(flow)
             if flow.path is None:
                 self.unrouted += max(0, received - flow.received) + max(0, sent - flow.sent)
         self.account(flow, received, sent, retrans)
+        flow.ended |= given_up
 
     def give_up(self, flow: Subflow) -> None:
         """A subflow that is no longer there, and whose end nobody told."""

@@ -5,40 +5,33 @@ Three things make the ledger right to the byte:
 
 - Events of the path manager tell which sockets are subflows.
 - The broadcast of a socket's end has all that it carried.
-- Except for an initial subflow that the peer aborts: the kernel sets its
-  counters to 0 before it says so (mptcp_close_ssk in net/mptcp/protocol.c).
-  So these are looked at while they live, at ages that grow by a twentieth.
+- Initial subflows, whose end may come without, are looked at (see watch.py).
 
 Without events, samples tell which sockets are subflows, and with the
 broadcasts alone each of them is still booked to its end.
 """
 
-import heapq
 import select
 import threading
 import traceback
 from collections import Counter
 from time import monotonic, sleep, thread_time
-from typing import Callable, List, Optional, Set, Tuple
+from typing import Callable, Optional
 
-from .flows import Subflow
 from .kernel import inet_diag, netlink, pm_events, sock_diag
-from .kernel.inet_diag import IPPROTO_MPTCP, MPTCP_INFO, Decoder, Row, info_field
+from .kernel.inet_diag import Decoder
+from .kernel.layouts import Decoder as EventDecoder
 from .ledger import Ledger
 from .source import FAULTS
 from .topology import Topology
+from .watch import Watch
 
-TICK, BRISK = 0.02, 0.004  # seconds from one turn to the next while there is something to do: most, and least
-REST = 20  # times what the last turn took, between these two
-IDLE = 0.1  # and without any event, this often
-FIRST_LOOK, GROWTH = BRISK, 0.05  # at an initial subflow: its age then, and the wait for the next by its age
-STEADY, STEADY_RATE = 1.0, 2000  # longest wait in seconds, unless there are so many that this many a second are passed
-LOOKUPS = 64  # most in one tick: some 0.3 ms
-GRACE = 2.0  # seconds after which a socket that is no longer there is given up
+# Seconds from one turn to the next: when there is something to do at least so
+# many, and 20 times what the last turn took, but at most so many; and without
+# any event so many.
+LEAST, REST, MOST, IDLE = 0.004, 20, 0.02, 0.1
 RECONCILE, AFTER_OVERRUN, SPARE = 300.0, 5.0, 1.0  # seconds: usual, second round after a loss, least between two
 MOST_ENDS, MOST_EVENTS = 10_000, 1_000_000  # taken at once; fewer events could leave out those of the ends
-
-_received = info_field(MPTCP_INFO, "bytes_received")
 
 
 class Listener(threading.Thread):
@@ -51,11 +44,9 @@ class Listener(threading.Thread):
         self._reconcile, self._log = reconcile, log
         self._events: Optional[netlink.Subscription] = None
         self._ends: Optional[netlink.Subscription] = None
-        self._event_decoder: Optional[pm_events.layouts.Decoder] = None
+        self._event_decoder: Optional[EventDecoder] = None
         self._end_decoder = Decoder(inet_diag.CLOSED)
-        self._subflow_decoder, self._connection_decoder = Decoder(sock_diag.socket.IPPROTO_TCP), Decoder(IPPROTO_MPTCP)
-        self._watched: List[Tuple[float, int, Subflow]] = []  # a heap: when to look, a number, at what
-        self._number = 0
+        self.watch = Watch(ledger, topology)
         self._seen_overruns = 0
         self._reconciled = monotonic()
         self._due = self._reconciled + RECONCILE
@@ -65,7 +56,7 @@ class Listener(threading.Thread):
         self.reasons: Counter[int] = Counter()  # of subflows that were closed
         self.errors: Counter[int] = Counter()
         self.cpu = 0.0  # seconds
-        self.lookups = self.rounds = self.faults = 0
+        self.rounds = self.faults = 0
 
     # What it can do here.
 
@@ -79,7 +70,7 @@ class Listener(threading.Thread):
             self._events, self._event_decoder = pm_events.listen(size)
         except FAULTS as error:
             self._log(f"path-manager events: {error}; subflows are only found by samples")
-        self._ledger.watch = self.watch
+        self._ledger.watch = self.watch.add
 
     @property
     def has_events(self) -> bool:
@@ -119,8 +110,13 @@ class Listener(threading.Thread):
     @property
     def malformed(self) -> int:
         """Messages that could not be read."""
-        decoders = (self._event_decoder, self._end_decoder, self._subflow_decoder, self._connection_decoder)
-        return sum(decoder.malformed for decoder in decoders if decoder)
+        readers = (self._event_decoder, self._end_decoder, self.watch)
+        return sum(reader.malformed for reader in readers if reader)
+
+    @property
+    def lookups(self) -> int:
+        """Single sockets that were looked at."""
+        return self.watch.looks
 
     # The thread.
 
@@ -143,7 +139,7 @@ class Listener(threading.Thread):
                 self._due = monotonic() + SPARE
                 self._complain(traceback.format_exc())
             self.cpu = thread_time()
-            sleep(min(TICK, max(BRISK, REST * (self.cpu - start))))
+            sleep(min(MOST, max(LEAST, REST * (self.cpu - start))))
 
     def _complain(self, text: str) -> None:
         self.faults += 1
@@ -152,7 +148,7 @@ class Listener(threading.Thread):
             self._log(f"listener: {text}")
 
     def _wait(self) -> None:
-        wait = min(IDLE, max(0.0, self._watched[0][0] - monotonic())) if self._watched else IDLE
+        wait = min(IDLE, max(0.0, self.watch.due - monotonic()))
         if self._events:
             select.select([self._events], [], [], wait)
         else:
@@ -162,7 +158,7 @@ class Listener(threading.Thread):
         """One turn, under the lock."""
         self.drain()
         now = monotonic()
-        self._look(now)
+        self.watch.look(now)
         self._topology.refresh()
         if now >= self._due:
             self._due = now + RECONCILE
@@ -172,6 +168,7 @@ class Listener(threading.Thread):
 
     def _round(self, whole: bool) -> None:
         self.rounds += 1
+        self._reconciled = monotonic()  # also where it fails: not again at once
         self._reconcile(whole)
 
     def reconciled(self) -> None:
@@ -195,11 +192,11 @@ class Listener(threading.Thread):
         if self.overruns != self._seen_overruns:
             if not self._seen_overruns:
                 self._log("listener: a receive buffer ran over, messages are lost; mptcp.agent.overruns counts it")
-            now = monotonic()
             # At once for what was opened, and once more: what is gone is known by two rounds without it.
-            self._due = now + AFTER_OVERRUN
-            self._seen_overruns = self.overruns
+            overruns = self.overruns
             self._round(whole=True)
+            self._seen_overruns = overruns
+            self._due = monotonic() + AFTER_OVERRUN
 
     def _hear(self, event: pm_events.Event) -> None:
         self.counts[event.kind] += 1
@@ -211,89 +208,5 @@ class Listener(threading.Thread):
             if event.error is not None:
                 self.errors[event.error] += 1
             flow = self._ledger.of_event(event)
-            if flow and flow.initial:
-                self._push(0.0, flow)
-
-    # Looking at initial subflows.
-
-    def watch(self, flows: List[Subflow]) -> None:
-        """Look at the initial ones of these from now on."""
-        now = monotonic()
-        for flow in flows:
-            if flow.initial and not flow.ended:
-                flow.born = now
-                # Those that a dump has found are of any age, and many: spread them.
-                spread = self._longest() * (self._number * 0.618 % 1) if flow.cookie else FIRST_LOOK
-                self._push(now + spread, flow)
-
-    def _longest(self) -> float:
-        return max(STEADY, len(self._watched) / STEADY_RATE)
-
-    def _push(self, when: float, flow: Subflow) -> None:
-        self._number += 1
-        flow.due = when
-        heapq.heappush(self._watched, (when, self._number, flow))
-
-    def _look(self, now: float) -> None:
-        flows: Set[Subflow] = set()
-        while self._watched and self._watched[0][0] <= now and len(flows) < LOOKUPS:
-            when, _, flow = heapq.heappop(self._watched)
-            if when != flow.due:
-                continue  # it was put in anew
-            if flow.missing:
-                self._ledger.give_up(flow)
-            elif not flow.ended:
-                flows.add(flow)
-        if not flows:
-            return
-        gone = flows - self._look_up(flows)
-        longest = self._longest()
-        for flow in flows - gone:
-            wait = min(longest, max(BRISK, GROWTH * (now - flow.born)))
-            self._push((now + wait) // (wait / 8) * (wait / 8), flow)  # so that many are looked at together
-        for flow in gone:
-            self._miss(flow, now)
-
-    def _look_up(self, flows: Set[Subflow]) -> Set[Subflow]:
-        """Book what these carried so far; returns those that are there."""
-        self.lookups += len(flows)
-        found = set()
-        for decoded in self._subflow_decoder.decode(sock_diag.look_up(flow.request for flow in flows)):
-            flow = self._ledger.recognise(decoded)
             if flow:
-                found.add(flow)
-                self._ledger.account(flow, *decoded[0][4:7])
-        return found
-
-    def _miss(self, flow: Subflow, now: float) -> None:
-        """It is not there, or (one that events told of) bound to its device."""
-        device = self._topology.egress([flow.route])[0] if not flow.cookie else None
-        bound = flow.identity[:-4] + (device or 0).to_bytes(4, "little")
-        if device and flow.identity != bound:
-            flow.identity = bound
-            self._push(now, flow)
-            return
-        flow.missing = True
-        if flow.cookie:
-            self._mend(flow)
-        self._push(now + GRACE, flow)  # its end may be told any moment
-
-    def _mend(self, flow: Subflow) -> None:
-        """Book what an initial subflow received after the last look at it, when its connection goes on.
-
-        That is at least what the connection received less what its other
-        subflows did; asked for in this order, it is never too much.
-        """
-        connection = flow.connection
-        others = {one for one in connection.flows if one is not flow and one.cookie}
-        if not connection.whole or not others or any(one.carrier is None for one in connection.flows):
-            return
-        row, total = Row(), None
-        for decoded in self._connection_decoder.decode(sock_diag.look_up_connections([connection.token])):
-            _, row.data, row.offset, row.layout = decoded
-            total = _received(row)
-        if total is None or len(self._look_up(others)) < len(others):
-            return
-        missing = total - connection.received
-        if missing > 0:
-            self._ledger.account(flow, flow.received + missing, flow.sent, flow.retrans)
+                self.watch.hurry(flow)

@@ -116,6 +116,7 @@ class Snapshot:
 
     def refresh_wires(self) -> None:
         """The counters of nftables, if they are wanted."""
+        self.refresh_links()
         if self._config.nftables:
             self.wires.refresh(self._config.sample_age)
 

@@ -177,6 +177,7 @@ TCP_INFO_FIELDS = {
     "bytes_retrans": (208, "Q"),
 }
 MPTCP_INFO_FIELDS = {
+    "subflows": (0, "B"),
     "flags": (8, "I"),
     "token": (12, "I"),
     "write_seq": (16, "Q"),
@@ -250,3 +251,63 @@ def subflow(
 def plain_tcp(cookie, **head):
     """A TCP socket that has nothing to do with MPTCP."""
     return socket_message(cookie, [(INFO, bytes(280))], **head)
+
+
+# What the kernel tells unasked: the path manager's events, and the end of sockets.
+
+EVENTS_FAMILY = 28  # its number in the samples
+CREATED, ESTABLISHED_EVENT, CLOSED, ANNOUNCED, SUB_ESTABLISHED, SUB_CLOSED, LISTENER_CREATED = 1, 2, 3, 6, 10, 11, 15
+# enum mptcp_event_attr
+(EV_TOKEN, EV_FAMILY, EV_LOC_ID, EV_REM_ID, EV_SADDR4, EV_SADDR6, EV_DADDR4, EV_DADDR6, EV_SPORT, EV_DPORT, EV_BACKUP,
+ EV_ERROR) = range(1, 13)
+EV_IF_IDX, EV_RESET_REASON, EV_RESET_FLAGS, EV_SERVER_SIDE = range(15, 19)
+_CLOSE = 7  # TCP_CLOSE, the state of a socket that ends
+
+
+def told(name):
+    """What the recorded text says of each broadcast, one of the .txt files with a line for each."""
+    found = []
+    for line in lines(name):
+        said = re.match(r"[0-9.]+ len (\d+) type (\d+) (\{.*?\})(?: \{.*?\} (\{.*\}))?$", line)
+        if said:
+            found.append({**ast.literal_eval(said.group(3)), "len": int(said.group(1)),
+                          "info": ast.literal_eval(said.group(4) or "{}")})
+    return found
+
+
+def generic(kind, pairs, family=EVENTS_FAMILY):
+    """An event with these attributes, whatever they are."""
+    body = bytes([kind, 1, 0, 0]) + pack(pairs)
+    return HEADER.pack(HEADER.size + len(body), family, 0, 0, 0) + body
+
+
+def event(kind, token, local=None, remote=None, *, bound=0, error=None, reason=None, mapped=False):
+    """An event as the kernel tells it; `mapped`: of an IPv6 socket that speaks IPv4."""
+    word = Struct("=I").pack
+    pairs = [(EV_TOKEN, word(token))]
+    if local:
+        family = socket.AF_INET6 if ":" in local[0] else socket.AF_INET
+        addresses = [socket.inet_pton(family, address) for address, _ in (local, remote)]
+        if mapped:
+            family, addresses = socket.AF_INET6, [bytes(10) + b"\xff\xff" + address for address in addresses]
+        kinds = (EV_SADDR4, EV_DADDR4) if family == socket.AF_INET else (EV_SADDR6, EV_DADDR6)
+        pairs += [(EV_FAMILY, Struct("=H").pack(family)), (EV_LOC_ID, b"\0"), (EV_REM_ID, b"\0"),
+                  *zip(kinds, addresses), (EV_SPORT, local[1].to_bytes(2, "big")),
+                  (EV_DPORT, remote[1].to_bytes(2, "big"))]
+    pairs += [(EV_ERROR, bytes([error]))] if error is not None else []
+    pairs += [(EV_RESET_REASON, word(reason)), (EV_RESET_FLAGS, word(0))] if reason is not None else []
+    pairs += [(EV_IF_IDX, word(bound))] if bound else []
+    return generic(kind, pairs)
+
+
+def destroyed(cookie, *, received=0, sent=0, retrans=0, **head):
+    """The broadcast of a TCP socket's end, of MPTCP or not."""
+    counters = {"bytes_received": received, "bytes_sent": sent, "bytes_retrans": retrans}
+    return socket_message(cookie, [(10, bytes([6])), (INFO, _info(280, TCP_INFO_FIELDS, counters))],
+                          **{"state": _CLOSE, **head})
+
+
+def zeroed(cookie, *, local=("10.0.1.1", 1000), remote=("10.0.1.2", 5040), bound=0):
+    """The same of an initial subflow that the peer aborted: no source, no remote port, no counters."""
+    nowhere = "::" if ":" in local[0] else "0.0.0.0"
+    return destroyed(cookie, local=(nowhere, local[1]), remote=(remote[0], 0), bound=bound)

@@ -109,12 +109,26 @@ SUBFLOWS = Group(15, CONNECTIONS, Snapshot.refresh_sockets, (
            "makes the connection hang."),
 ), rows=lambda snapshot: snapshot.connections if snapshot.subflows_known else {})
 
+
+def owned(rows):
+    """Rows of what processes have open: their owner is asked for with the value, for only some may be."""
+    return lambda snapshot: {number: (snapshot.owner, row) for number, row in rows(snapshot).items()}
+
+
+def owner(field):
+    """A getter for a field of the owner."""
+    def get(pair):
+        owner_of, row = pair
+        return getattr(owner_of(row), field, None)
+    return get
+
+
 # Apart, since somebody else looks them up, and only when they are asked for.
 OWNERS = Group(22, CONNECTIONS, Snapshot.refresh_owners, (
-    Metric("mptcp.connection.pid", U32, DISCRETE, NONE, lambda row: row.pid,
+    Metric("mptcp.connection.pid", U32, DISCRETE, NONE, owner("pid"),
            "Process that has the connection open",
            "As ss -Mp shows it; of several the one that was started first, for programs inherit what their parents "
            "have open." + _LOOKED_UP),
-    Metric("mptcp.connection.command", STRING, DISCRETE, NONE, lambda row: row.command,
+    Metric("mptcp.connection.command", STRING, DISCRETE, NONE, owner("command"),
            "Name of that process", "Up to 15 characters of it, as ps -o comm shows it." + _LOOKED_UP),
-), rows=lambda snapshot: {number: snapshot.owner(row) for number, row in snapshot.connections.items()})
+), rows=owned(lambda snapshot: snapshot.connections))

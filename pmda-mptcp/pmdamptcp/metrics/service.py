@@ -3,6 +3,7 @@
 
 from ..snapshot import Snapshot
 from . import COUNT, DISCRETE, INSTANT, NONE, STRING, U32, Domain, Group, Metric
+from .connection import owned, owner
 
 SERVICES = Domain(
     9, Snapshot.refresh_services, lambda snapshot: snapshot.services, name=lambda row: str(row.port),
@@ -25,8 +26,8 @@ GROUP = Group(20, SERVICES, Snapshot.refresh_services, (
 ))
 
 OWNERS = Group(23, SERVICES, Snapshot.refresh_owners, (
-    Metric("mptcp.service.pid", U32, DISCRETE, NONE, lambda row: row.pid,
+    Metric("mptcp.service.pid", U32, DISCRETE, NONE, owner("pid"),
            "Process that listens", "Of several the one that was started first. See mptcp.connection.pid."),
-    Metric("mptcp.service.command", STRING, DISCRETE, NONE, lambda row: row.command,
+    Metric("mptcp.service.command", STRING, DISCRETE, NONE, owner("command"),
            "Name of that process", "Up to 15 characters of it, as ps -o comm shows it."),
-), rows=lambda snapshot: {port: snapshot.owner(row.listeners[0]) for port, row in snapshot.services.items()})
+), rows=owned(lambda snapshot: {port: row.listeners[0] for port, row in snapshot.services.items()}))
