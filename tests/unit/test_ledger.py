@@ -346,7 +346,7 @@ def test_connections_are_forgotten_with_their_last_subflow(host):
 
 def test_an_end_that_is_told_after_all(host):
     """A look finds nothing, the subflow is given up, and then comes its end with all that it carried: booked."""
-    host.open(11, sent=100).tick()
+    host.open(11, sent=100).tick(times=2)
     host.carry(11, received=30, sent=500)
     late = host.end(11, told=False)
     host.tick(1).tick(GRACE + 1)
