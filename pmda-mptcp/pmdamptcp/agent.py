@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The PCP glue: tables in, PMDA out (PMDA(3), pcp.pmda)."""
 
+import ctypes
 import json
 import os
 from textwrap import fill
@@ -22,6 +23,7 @@ from .snapshot import Snapshot
 DOMAIN = 262  # IPPROTO_MPTCP; free in PCP's stdpmid
 
 _HELP_WIDTH = 78
+_M_TRIM_THRESHOLD, _TRIM_THRESHOLD = -1, 128 * 1024
 _LISTED_AGE = 60.0  # seconds
 _SERIAL_MASK = (1 << 22) - 1  # of a pmInDom, as pmInDom_serial(3) gives it
 _NO_VALUE = None  # leaves the instance out
@@ -62,6 +64,7 @@ class Agent(PMDA):
     def run(self) -> None:
         """Serve pmcd, or print what Install asks for."""
         if not {"PCP_PYTHON_DOMAIN", "PCP_PYTHON_PMNS", "PCP_PYTHON_PROBE"} & set(os.environ):
+            _give_memory_back()
             user = PCP.pmGetConfig("PCP_USER")
             owners = Owners(self.log)
             owners.start(user)  # must see more than the agent, and be there before it has threads
@@ -135,3 +138,11 @@ class Agent(PMDA):
         serial = indom & _SERIAL_MASK
         row = self._instances.get(serial, {}).get(inst)
         return json.dumps(self._domains[serial].labels(row)) if row is not None else "{}"
+
+
+def _give_memory_back() -> None:
+    """Have malloc return what a dump of many sockets took: by itself it learns to keep it (mallopt(3))."""
+    try:
+        ctypes.CDLL(None).mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD)
+    except AttributeError:
+        pass  # not glibc

@@ -18,7 +18,7 @@ class Config(NamedTuple):
     sample_age: float = 0.1
     #: How many connections and how many subflows are shown one by one.
     #: Beyond, those seen first stay; sums count all of them all the same.
-    instances: int = 20000
+    instances: int = 10000
     #: Hear of subflows and of their ends between samples?
     listener: bool = True
     #: Bytes that may wait for the listener, for events and for ends each.

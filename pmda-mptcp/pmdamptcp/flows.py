@@ -3,7 +3,7 @@
 
 from typing import List, Optional, Tuple
 
-from .kernel.inet_diag import MPTCP_INFO, NO_COOKIE, Row, info_field
+from .kernel.inet_diag import MPTCP_INFO, NO_COOKIE, Row, endpoints, info_field
 
 _joined, _total = info_field(MPTCP_INFO, "subflows"), info_field(MPTCP_INFO, "subflows_total")
 
@@ -100,11 +100,11 @@ class Connection(Flow):
 
 
 class Subflow(Flow):
-    """A TCP subflow of a connection.  It has no row before a sample shows it."""
+    """A TCP subflow of a connection.  Only those that are instances have a row."""
 
     __slots__ = ("id", "cookie", "token", "connection", "number", "family", "identity", "initial", "born", "due",
-                 "missing", "ended", "seen", "received", "sent", "retrans", "route", "path", "carrier", "routed",
-                 "live", "_name")
+                 "missing", "ended", "seen", "shown", "received", "sent", "retrans", "route", "path", "carrier",
+                 "routed", "live", "_name")
 
     def __init__(self, connection: Connection, family: int, identity: bytes, initial: bool):
         self.connection, self.token = connection, connection.token
@@ -115,6 +115,7 @@ class Subflow(Flow):
         self.missing = False  # did a lookup find no such socket?
         self.ended = False  # nothing more is booked
         self.seen = 0  # the last sample that showed it
+        self.shown = False  # as an instance: its row is kept
         self.live = False
         self.id = self.number = 0  # given when all new ones of a sample are known, the initial one first
         self.received = self.sent = self.retrans = 0  # as far as they are booked
@@ -131,6 +132,11 @@ class Subflow(Flow):
             interface = self.path.name if self.path else "-"
             self._name = f"c{self.connection.id}::{self.number} {interface} {self.local}->{self.remote}"
         return self._name
+
+    @property
+    def endpoints(self) -> Tuple[str, int, str, int]:
+        """Local address and port, remote address and port."""
+        return endpoints(self.identity, self.family)
 
     @property
     def request(self) -> Tuple[int, bytes]:

@@ -22,7 +22,13 @@ from .kernel.pm_events import CREATED, Event
 Router = Callable[[List[Subflow]], None]
 
 _ENDS = 36  # bytes of an identity: ports and addresses
+_SPARE_ROUTES = 1000
 _SPEAKS_MPTCP = inet_diag.MCAP_REM | inet_diag.JOIN_REM | inet_diag.JOIN_LOC
+
+
+def _ends(identity: bytes) -> bytes:
+    """The identity without the bound device: the same object where there is none, for there are many."""
+    return identity if identity.endswith(inet_diag.UNBOUND) else identity[:_ENDS] + inet_diag.UNBOUND
 
 
 class Ledger:
@@ -35,6 +41,7 @@ class Ledger:
         self._by_cookie: Dict[int, Subflow] = {}
         self._by_ends: Dict[bytes, Subflow] = {}  # the newest of these ends
         self._older: Dict[bytes, List[Subflow]] = {}  # not met, and their ends are in use again; the oldest first
+        self._routes: Dict[bytes, bytes] = {}  # the same object for the same route
         self._new: List[Subflow] = []  # to be routed
         self.watch: Callable[[List[Subflow]], None] = lambda flows: None  # is told of all that are new
         self._last = 0  # the last round that came to its end
@@ -89,7 +96,7 @@ class Ledger:
                 return flow
             self.retire(flow)  # a socket that was connected anew is another subflow
         identity, family = inet_diag.identity(data, offset)
-        flow = self._by_ends.get(identity[:_ENDS])
+        flow = self._by_ends.get(_ends(identity))
         if flow is None or flow.cookie or flow.token != token:
             joined = flags & (inet_diag.JOIN_REM | inet_diag.JOIN_LOC)
             flow = self._add(self.connection(token), family, identity, not joined)
@@ -115,7 +122,7 @@ class Ledger:
 
     def of_event(self, event: Event) -> Optional[Subflow]:
         """The known subflow that an event is about."""
-        flow = self._by_ends.get(event.identity[:_ENDS])
+        flow = self._by_ends.get(_ends(event.identity))
         return flow if flow is not None and flow.token == event.token else None
 
     def settle(self) -> None:
@@ -204,7 +211,7 @@ class Ledger:
         self._flows.discard(flow)
         if self._by_cookie.get(flow.cookie) is flow:
             del self._by_cookie[flow.cookie]
-        ends = flow.identity[:_ENDS]
+        ends = _ends(flow.identity)
         if self._by_ends.get(ends) is flow:
             del self._by_ends[ends]
         older = self._older.get(ends)
@@ -229,11 +236,14 @@ class Ledger:
 
     def _add(self, connection: Connection, family: int, identity: bytes, initial: bool) -> Subflow:
         flow = Subflow(connection, family, identity, initial)
+        if len(self._routes) > len(self._flows) + _SPARE_ROUTES:
+            self._routes.clear()
+        flow.route = self._routes.setdefault(flow.route, flow.route)
         flow.seen = self.round
         flow.ended = connection.fallback
         connection.flows.append(flow)
         self._flows.add(flow)
-        ends = identity[:_ENDS]
+        ends = _ends(identity)
         older = self._by_ends.get(ends)
         if older is not None and not older.cookie:
             self._older.setdefault(ends, []).append(older)

@@ -2,7 +2,8 @@
 """The connections and subflows of now, who belongs to whom, and what they add up to."""
 
 from collections import Counter
-from typing import Callable, Dict, Iterable, Iterator, List, Tuple, TypeVar
+from itertools import islice
+from typing import Callable, Dict, Iterable, Iterator, List, Optional, Tuple, TypeVar
 
 from .flows import MANY, Connection, Path, Subflow
 from .kernel import inet_diag
@@ -22,20 +23,24 @@ def _ids() -> Iterator[int]:
         yield from range(1, _LAST_ID)
 
 
+Values = Tuple[int, ...]  # of a subflow, as inet_diag.Decoder yields them
 Known = TypeVar("Known", Connection, Subflow)
 
 
 class Sample:
     """What the last look at all sockets showed.  Sockets are known by their cookies."""
 
-    def __init__(self, ledger: Ledger):
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, most: int):
+        self._ledger, self._most = ledger, most
         self._connections: Dict[int, Connection] = {}
         self._subflows: Dict[int, Subflow] = {}
         self._number = self._last = 0
         self._connection_ids, self._subflow_ids = _ids(), _ids()
         self.connections: List[Connection] = []  # those of this sample, the oldest first
         self.subflows: List[Subflow] = []
+        self.shown_connections: Dict[int, Connection] = {}  # `most` of each at the most, by their ids: the instances
+        self.shown_subflows: Dict[int, Subflow] = {}
+        self._shown: Optional[List[Subflow]] = None  # the list that these were made of, if none had to wait
         self.established = self.fallen_back = 0  # connections that speak MPTCP, and that are TCP after all
         self.redundancy: Counter[int] = Counter()  # live subflows -> how many of these connections have so many
         self.routes: Counter[bytes] = Counter()  # how many subflows take each, and how many of them are not live
@@ -56,19 +61,20 @@ class Sample:
             path.clear()
         by_token = self._see_connections(connections)
         new, seen = self._see_subflows(read_subflows() if by_token else (), by_token)
-        for flow in new:
+        for flow, _ in new:
             self._drop(flow.cookie)  # a socket that was connected anew is another subflow
             self._subflows[flow.cookie] = flow
             self.routes[flow.route] += 1
         self.subflows = self._of_sample(self._subflows, self.subflows, 0 if new else seen)
         ledger.settle()
-        for flow in new:
-            ledger.account(flow, *flow.values[4:7])
-            self._introduce(flow)
-            self._gauge(flow, flow.values)
+        for flow, values in new:
+            ledger.account(flow, *values[4:7])
+            self._introduce(flow, values[8])
+            self._gauge(flow, values)
         ledger.end(len(self.subflows))
         self._count()
         self._retire()
+        self._show()
 
     def _see_connections(self, decoded: Iterable[Decoded]) -> Dict[int, Connection]:
         number, known, ledger = self._number, self._connections, self._ledger
@@ -95,18 +101,21 @@ class Sample:
             if not fallback:
                 connection.open = number
                 by_token[token] = connection
-        self.connections = self._of_sample(known, self.connections, seen)
+        last, self.connections = self.connections, self._of_sample(known, self.connections, seen)
+        if last is not self.connections:
+            self.shown_connections = {one.id: one for one in self.connections[:self._most]}
         return by_token
 
     def _see_subflows(self, decoded: Iterable[Decoded],
-                      by_token: Dict[int, Connection]) -> Tuple[List[Subflow], int]:
+                      by_token: Dict[int, Connection]) -> Tuple[List[Tuple[Subflow, Values]], int]:
         """Returns those that are new, by connection and the initial one first, and how many known ones were seen.
 
         The flow of a fallen-back connection is plain TCP, so not one of them.
         """
         number, known, gauge, account = self._number, self._subflows, self._gauge, self._ledger.account
-        new: Dict[int, Subflow] = {}
+        new: Dict[int, Tuple[int, bool, int, int, Subflow, Values]] = {}
         seen = 0
+        room = self._most - len(self.shown_subflows)
         for one in decoded:
             values, data, offset, layout = one
             _, cookie, _, _, received, sent, retrans, token, _ = values
@@ -114,25 +123,31 @@ class Sample:
             if flow is None or flow.token != token or flow.connection.open != number:
                 if token not in by_token:
                     continue
-                flow = new[cookie] = self._ledger.meet(one)
+                flow = self._ledger.meet(one)
+                if room > 0 and flow.connection.id in self.shown_connections and not flow.shown:
+                    flow.shown, room = True, room - 1
+                local_id = data[offset + layout.ids[0]] if layout.ids else 0
+                new[cookie] = flow.connection.id, not flow.initial, local_id, cookie, flow, values
             elif flow.seen == number:
                 continue  # a dump of a changing table can show a socket twice
             elif received != flow.received or sent != flow.sent:
                 account(flow, received, sent, retrans)
-            flow.data, flow.offset, flow.layout, flow.seen = data, offset, layout, number
+            flow.seen = number
+            if flow.shown:  # a copy, so that no large buffer is held for it
+                flow.data, flow.offset, flow.layout = data[offset:offset + layout.length], 0, layout
             if flow.id:
                 seen += 1
                 gauge(flow, values)
-        return sorted(new.values(), key=lambda flow: (flow.connection.id, not flow.initial, flow.ids[0] or 0)), seen
+        return [(flow, values) for _, _, _, _, flow, values in sorted(new.values())], seen
 
-    def _introduce(self, flow: Subflow) -> None:
+    def _introduce(self, flow: Subflow, flags: int) -> None:
         """Its first sample."""
         flow.connection.opened += 1
         flow.id, flow.number = next(self._subflow_ids), flow.connection.opened
         if flow.initial:
-            flow.connection.server_side = not flow.flags & inet_diag.MCAP_LOC
+            flow.connection.server_side = not flags & inet_diag.MCAP_LOC
 
-    def _gauge(self, flow: Subflow, values: Tuple[int, ...]) -> None:
+    def _gauge(self, flow: Subflow, values: Values) -> None:
         """Count a subflow for its path and its connection.
 
         Live is an established subflow that can do its work: its packets have
@@ -158,6 +173,15 @@ class Sample:
                         return
             connection.dead += 1
         self.dead_routes[flow.route] += 1
+
+    def _show(self) -> None:
+        """Choose what is shown one by one.  A subflow that had to wait for its place has a row with the next sample."""
+        if self._shown is not self.subflows:
+            self.shown_subflows = {flow.id: flow for flow in self.subflows if flow.shown}
+        free = min(self._most, len(self.subflows)) - len(self.shown_subflows)
+        for flow in islice((flow for flow in self.subflows if not flow.shown), free):
+            flow.shown = True
+        self._shown = None if free else self.subflows
 
     def _count(self) -> None:
         """Count connections, and those that all hang on one interface."""

@@ -20,11 +20,11 @@ _LOOKUP_COST = 4  # as that of so many sockets in a dump
 class Sampler:
     """The ledger, and all that feeds it; `lock` is for whoever touches any of it."""
 
-    def __init__(self, topology: Topology, log: Callable[[str], None]):
+    def __init__(self, topology: Topology, most: int, log: Callable[[str], None]):
         self.lock = threading.RLock()
         self.topology = topology
         self.ledger = Ledger(topology.route)
-        self.sample = Sample(self.ledger)
+        self.sample = Sample(self.ledger, most)
         self.listener = Listener(self.ledger, topology, self.lock, self.reconcile, log)
         self._decoders = {protocol: Decoder(protocol) for protocol in (socket.IPPROTO_TCP, IPPROTO_MPTCP)}
         self.lookup_samples = 0  # those that were spared the dump of all TCP sockets

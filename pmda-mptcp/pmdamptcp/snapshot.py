@@ -7,7 +7,7 @@ What a reader that fails would tell has no value, and the rest is served.
 import os
 from itertools import zip_longest
 from time import thread_time
-from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar
+from typing import Any, Callable, Dict, List, Optional, Sized
 
 from .config import Config
 from .endpoints import EndpointRow, Endpoints
@@ -21,8 +21,6 @@ from .sampler import Sampler
 from .services import Service, Services
 from .source import Source
 from .topology import Topology
-
-Shown = TypeVar("Shown", Connection, Subflow)
 
 
 class Snapshot:
@@ -39,14 +37,13 @@ class Snapshot:
         self.path_manager = Source("path manager", path_manager.read, log)
         self.traffic = Source("device counters", interfaces.traffic, log)
         self.topology = Topology(log)
-        self.sampler = Sampler(self.topology, log)
+        self.sampler = Sampler(self.topology, config.instances, log)
         self._sockets = Source("sock_diag", self.sampler.take, log)
         self._listen = Source("listener", self.sampler.listener.drain, log)
         self._services = Source("services", self._read_services, log)
         self._service_reader = Services()
         self.wires = Source("nftables", nftables.read, log)
         self._endpoints = Endpoints(self.topology)
-        self._by_id: Dict[str, Tuple[List[Any], Dict[int, Any]]] = {}
         self.totals_known = False  # has there been a sample that could tell subflows?
         self._told = False  # of malformed messages
         self._told_blind = False
@@ -185,21 +182,14 @@ class Snapshot:
     @property
     def connections(self) -> Dict[int, Connection]:
         """Connections to show one by one, the oldest first, by their ids."""
-        return self._shown("connections", self.sample.connections)
+        return self.sample.shown_connections if self.sampled else {}
 
     @property
     def subflows(self) -> Dict[int, Subflow]:
         """Subflows to show one by one, the oldest first, by their ids."""
-        return self._shown("subflows", self.sample.subflows)
+        return self.sample.shown_subflows if self.sampled else {}
 
-    def _shown(self, kind: str, rows: List[Shown]) -> Dict[int, Shown]:
-        """Made once for all groups that show the same sample."""
-        known = self._by_id.get(kind)
-        if known is None or known[0] is not rows:
-            known = self._by_id[kind] = rows, {row.id: row for row in rows[:self._config.instances]}
-        return known[1] if self.sampled else {}
-
-    def omitted(self, rows: List[Shown]) -> int:
+    def omitted(self, rows: Sized) -> int:
         """How many of these are beyond what is shown one by one."""
         return max(0, len(rows) - self._config.instances)
 

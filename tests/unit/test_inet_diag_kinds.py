@@ -56,7 +56,7 @@ def test_what_names_a_socket(host):
         ends = b"".join((one["sport"].to_bytes(2, "big"), one["dport"].to_bytes(2, "big"),
                          packed(one["src"], one["fam"]), packed(one["dst"], one["fam"])))
         place = row.data, row.offset
-        assert inet_diag.ends(*place) == ends
+        assert inet_diag.ends(*place) == ends + bytes(4)
         assert inet_diag.identity(*place) == (ends + one["iface"].to_bytes(4, "little"), one["fam"])
         assert inet_diag.local_port(*place) == one["sport"]
 
@@ -142,7 +142,7 @@ def check(kind, data):
     decoder, found = Decoder(kind), []
     for values, buffer, offset, layout in decoder.decode([data]):
         assert values == reference(kind, buffer[offset:offset + layout.length])
-        assert len(inet_diag.ends(buffer, offset)) == 36 and len(inet_diag.identity(buffer, offset)[0]) == 40
+        assert len(inet_diag.ends(buffer, offset)) == 40 and len(inet_diag.identity(buffer, offset)[0]) == 40
         assert 0 <= inet_diag.local_port(buffer, offset) < 65536
         found.append(values)
     assert decoder.malformed in (0, 1)

@@ -30,7 +30,7 @@ class World:
         self.routes = {LINK1[0]: 0, LINK2[0]: 1}
         self.asked = []
         self.ledger = Ledger(self._route)
-        self.shown = Sample(self.ledger)
+        self.shown = Sample(self.ledger, 20000)
         self._first = True
 
     def _route(self, flows):

@@ -85,12 +85,8 @@ class Row:
 
     @property
     def endpoints(self) -> Tuple[str, int, str, int]:
-        """Local address and port, remote address and port; v4-mapped addresses as IPv4."""
-        start, data = self.offset, self.data
-        local = address_text(data[start + _SOURCE:start + _DESTINATION], data[start + _FAMILY])
-        remote = address_text(data[start + _DESTINATION:start + _BOUND], data[start + _FAMILY])
-        local_port, remote_port = _NETWORK_PORTS.unpack_from(data, start + _PORTS)
-        return local, local_port, remote, remote_port
+        """As `endpoints` gives them."""
+        return endpoints(*identity(self.data, self.offset))
 
     @property
     def bound(self) -> int:
@@ -128,11 +124,18 @@ def local_port(data: bytes, offset: int) -> int:
 
 
 def ends(data: bytes, offset: int) -> bytes:
-    """Ports and addresses alone."""
-    return data[offset + _PORTS:offset + _BOUND]
+    """The identity without the bound device."""
+    return data[offset + _PORTS:offset + _BOUND] + UNBOUND
+
+
+def endpoints(identity: bytes, family: int) -> Tuple[str, int, str, int]:
+    """Local address and port, remote address and port of an identity; v4-mapped addresses as IPv4."""
+    local_port, remote_port = _NETWORK_PORTS.unpack_from(identity)
+    return address_text(identity[4:20], family), local_port, address_text(identity[20:36], family), remote_port
 
 
 _NETWORK_PORTS = Struct("!HH")
+UNBOUND = bytes(4)
 V4_MAPPED = bytes(10) + b"\xff\xff"
 
 
