@@ -5,9 +5,9 @@ from collections import Counter
 from itertools import islice
 from typing import Callable, Dict, Iterable, Iterator, List, Optional, Tuple, TypeVar
 
-from .flows import MANY, Connection, Path, Subflow
+from .flows import MANY, Connection, Flow, Path, Subflow
 from .kernel import inet_diag
-from .kernel.inet_diag import ESTABLISHED
+from .kernel.inet_diag import ESTABLISHED, LISTEN
 from .kernel.layouts import Decoded
 from .ledger import Ledger
 
@@ -38,6 +38,7 @@ class Sample:
         self._connection_ids, self._subflow_ids = _ids(), _ids()
         self.connections: List[Connection] = []  # those of this sample, the oldest first
         self.subflows: List[Subflow] = []
+        self.listeners: List[Flow] = []  # MPTCP sockets that listen
         self.shown_connections: Dict[int, Connection] = {}  # `most` of each at the most, by their ids: the instances
         self.shown_subflows: Dict[int, Subflow] = {}
         self._shown: Optional[List[Subflow]] = None  # the list that these were made of, if none had to wait
@@ -80,7 +81,13 @@ class Sample:
         number, known, ledger = self._number, self._connections, self._ledger
         by_token: Dict[int, Connection] = {}
         seen = 0
+        self.listeners = []
         for (state, cookie, flags, token), data, offset, layout in decoded:
+            if state == LISTEN:
+                listener = Flow()
+                listener.data, listener.offset, listener.layout = data, offset, layout
+                self.listeners.append(listener)
+                continue
             connection = known.get(cookie)
             fallback = bool(flags & inet_diag.MPTCP_INFO_FLAG_FALLBACK)
             if connection is None or (connection.token != token and not fallback):

@@ -7,7 +7,7 @@ import threading
 from typing import Callable, Iterator
 
 from .kernel import sock_diag, sockstat
-from .kernel.inet_diag import IPPROTO_MPTCP, Decoder
+from .kernel.inet_diag import IPPROTO_MPTCP, LISTEN, WANTED_STATES, Decoder
 from .kernel.layouts import Decoded
 from .ledger import Ledger
 from .listener import Listener
@@ -46,7 +46,8 @@ class Sampler:
             # What has ended is booked before what goes on is looked at.
             self.listener.drain()
             self._round(lambda rerouted: self.sample.update(
-                self._dump(IPPROTO_MPTCP), self._subflows, self.topology.paths.values(), rerouted))
+                self._dump(IPPROTO_MPTCP, WANTED_STATES | 1 << LISTEN), self._subflows, self.topology.paths.values(),
+                rerouted))
         return True
 
     def reconcile(self, whole: bool) -> None:
@@ -69,8 +70,8 @@ class Sampler:
         finally:
             gc.enable()
 
-    def _dump(self, protocol: int) -> Iterator[Decoded]:
-        yield from self._decoders[protocol].decode(sock_diag.dump(protocol))
+    def _dump(self, protocol: int, states: int = WANTED_STATES) -> Iterator[Decoded]:
+        return self._decoders[protocol].decode(sock_diag.dump(protocol, states))
 
     def _subflows(self) -> Iterator[Decoded]:
         """All subflows: one by one when they are known and few among other sockets, else by a dump."""

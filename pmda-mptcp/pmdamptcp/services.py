@@ -7,7 +7,7 @@ from typing import Dict, Iterable, List
 
 from .flows import Connection, Flow
 from .kernel import inet_diag, sock_diag
-from .kernel.inet_diag import ESTABLISHED, IPPROTO_MPTCP, LISTEN, PLAIN, Decoder
+from .kernel.inet_diag import ESTABLISHED, PLAIN, Decoder
 
 _MOST_PORTS = 1000  # the kernel walks through them for each socket
 
@@ -27,33 +27,33 @@ class Service:
 
 
 class Services:
-    """Reads them; keeps what decodes."""
+    """Counts their connections; keeps what decodes."""
 
     def __init__(self) -> None:
-        self._listeners, self._plain = Decoder(IPPROTO_MPTCP), Decoder(PLAIN)
+        self._plain = Decoder(PLAIN)
 
-    def read(self, connections: Iterable[Connection]) -> Dict[int, Service]:
+    def read(self, listeners: Iterable[Flow], connections: Iterable[Connection]) -> Dict[int, Service]:
         """Services by port, given the MPTCP sockets of a sample.  Raises OSError and Malformed.
 
         Plain TCP sockets are asked for by port, so that those of other
         services cost little.
         """
         found: Dict[int, Service] = {}
-        for _, data, offset, layout in self._listeners.decode(sock_diag.dump(IPPROTO_MPTCP, 1 << LISTEN)):
-            listener = Flow()
-            listener.data, listener.offset, listener.layout = data, offset, layout
-            port = inet_diag.local_port(data, offset)
-            if not port:
-                continue  # the path manager's own, of an endpoint with a port
-            found.setdefault(port, Service(port)).listeners.append(listener)
+        for listener in listeners:
+            port = inet_diag.local_port(listener.data, listener.offset)
+            if port:  # 0: the path manager's own, of an endpoint with a port
+                found.setdefault(port, Service(port)).listeners.append(listener)
         if not found:
             return found
         spoken = Counter(inet_diag.local_port(one.data, one.offset) for one in connections
                          if one.established and not one.fallback)
         plain = Counter(inet_diag.local_port(one.data, one.offset) for one in connections
                         if one.established and one.fallback)
-        for _, data, offset, _ in self._plain.decode(
-                sock_diag.dump(socket.IPPROTO_TCP, 1 << ESTABLISHED, ports=sorted(found)[:_MOST_PORTS])):
+        # What an IPv6 socket accepts is IPv6, v4-mapped or not.
+        families = {inet_diag.identity(one.data, one.offset)[1] for service in found.values()
+                    for one in service.listeners}
+        for _, data, offset, _ in self._plain.decode(sock_diag.dump(
+                socket.IPPROTO_TCP, 1 << ESTABLISHED, sorted(found)[:_MOST_PORTS], families)):
             plain[inet_diag.local_port(data, offset)] += 1
         for port, service in found.items():
             service.mptcp, service.tcp = spoken[port], plain[port]

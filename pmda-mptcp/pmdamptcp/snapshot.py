@@ -161,7 +161,9 @@ class Snapshot:
         return self._owners.of(row.inode) if self._owners else None
 
     def _read_services(self) -> Optional[Dict[int, Service]]:
-        return self._service_reader.read(self.sample.connections) if self.subflows_known else None
+        if not self.subflows_known:
+            return None
+        return self._service_reader.read(self.sample.listeners, self.sample.connections)
 
     @property
     def sampled(self) -> bool:

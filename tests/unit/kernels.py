@@ -69,11 +69,11 @@ class Kernel:
             protocol: [DUMPS[protocol, socket.AF_INET], DUMPS[protocol, socket.AF_INET6]]
             for protocol in (m.TCP, m.MPTCP)
         }
-        self.listeners = [m.recorded("mptcp_dump_host-b_af10.bin")]
+        self.listeners = [one for one in m.sockets("mptcp_dump_host-b_af10.bin") if one[17] == m.LISTEN]
         self.events, self.ends = Broadcasts(), Broadcasts()  # or exceptions
         self.changed = True  # is there word of a change?
         self.asked = dict.fromkeys(
-            "links addresses egress traffic counters settings path_manager dumps listeners".split(), 0
+            "links addresses egress traffic counters settings path_manager dumps".split(), 0
         )
         self.clock = Clock()
 
@@ -112,16 +112,13 @@ class Kernel:
         changed, self.changed = self.changed, False
         return changed
 
-    def _dump(self, protocol, states=inet_diag.WANTED_STATES, ports=()):
-        if states == 1 << m.LISTEN:
-            answer = self._answer("listeners")
-        elif ports:
-            answer = []  # no plain TCP
-        else:
-            answer = self._answer("dumps")[protocol]
+    def _dump(self, protocol, states=inet_diag.WANTED_STATES, ports=(), families=()):
+        answer = [] if ports else self._answer("dumps")[protocol]  # no plain TCP
         if isinstance(answer, Exception):
             raise answer
         yield from answer
+        if states >> m.LISTEN & 1:
+            yield from self.listeners
 
     def _egress(self, keys):
         indexes = self._answer("egress")

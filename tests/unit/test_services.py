@@ -14,7 +14,9 @@ from . import messages as m
 from .kernels import Kernel, values
 
 FAMILIES = "af2", "af10"
+FAMILY_NUMBERS = socket.AF_INET, socket.AF_INET6
 PORTS = "mptcp.service.port"
+SAMPLED = inet_diag.WANTED_STATES | 1 << m.LISTEN  # states of MPTCP sockets that a sample asks for
 
 
 class HostB(Kernel):
@@ -33,12 +35,15 @@ class HostB(Kernel):
         """More sockets."""
         self.recorded[protocol] += sockets
 
-    def _dump(self, protocol, states=inet_diag.WANTED_STATES, ports=()):
+    def _dump(self, protocol, states=inet_diag.WANTED_STATES, ports=(), families=FAMILY_NUMBERS):
         self.requests.append((protocol, states, list(ports)))
         if (protocol, states) in self.refused:
             raise self.refused[protocol, states]
-        yield b"".join(message for message in self.recorded[protocol] if states >> message[17] & 1
-                       and (not ports or int.from_bytes(message[20:22], "big") in ports)) + m.done()
+        for message in self.recorded[protocol]:
+            if states >> message[17] & 1 and message[16] in families:
+                if not ports or int.from_bytes(message[20:22], "big") in ports:
+                    yield message
+        yield m.done()
 
 
 @pytest.fixture
@@ -55,17 +60,17 @@ def fetched(snapshot):
     return {port: tuple(column[inst] for column in columns) for inst, port in ports.items()}
 
 
-def connections(host):
-    """The MPTCP sockets of the record, as a sample has them."""
-    found = []
+def sampled(host):
+    """The MPTCP sockets of the record, as a sample has them: listeners and connections."""
+    found, listeners = [], []
     for (state, _, flags, token), data, offset, layout in inet_diag.Decoder(m.MPTCP).decode(
-            sock_diag.dump(m.MPTCP)):
+            sock_diag.dump(m.MPTCP, SAMPLED)):
         one = Connection(token, whole=False)
         one.data, one.offset, one.layout = data, offset, layout
         one.established, one.fallback = state == m.ESTABLISHED, bool(flags & 1)
-        found.append(one)
+        (listeners if state == m.LISTEN else found).append(one)
     host.requests.clear()
-    return found
+    return listeners, found
 
 
 def test_the_recorded_service(host_b, log):
@@ -76,17 +81,16 @@ def test_the_recorded_service(host_b, log):
 
 def test_plain_tcp_is_asked_for_by_port_and_state(host_b):
     """So that other services cost little."""
-    known = connections(host_b)
-    found = Services().read(known)
+    found = Services().read(*sampled(host_b))
     assert list(found) == [5040]
-    assert host_b.requests == [(m.MPTCP, 1 << m.LISTEN, []), (m.TCP, 1 << m.ESTABLISHED, [5040])]
+    assert host_b.requests == [(m.TCP, 1 << m.ESTABLISHED, [5040])]
     [listener] = found[5040].listeners
     assert (listener.inode, listener.state) == (1111712, "LISTEN")
 
 
 def test_who_speaks_what(host_b, log):
     """Plain TCP and what fell back count as TCP, established ones only; subflows are none, on whatever port."""
-    local, remote = ("10.0.1.2", 5040), ("10.0.1.1", 7)
+    local, remote = ("::ffff:10.0.1.2", 5040), ("::ffff:10.0.1.1", 7)
     host_b.add(m.TCP, m.plain_tcp(1, local=local, remote=remote), m.plain_tcp(2, local=local, remote=remote),
                m.plain_tcp(3, local=local, state=8), m.plain_tcp(4, local=("10.0.1.2", 5042)),
                m.plain_tcp(5, local=("fd00:1::2", 5040), remote=("fd00:1::1", 9)),
@@ -116,15 +120,15 @@ def test_several_listeners(host_b, log):
 def test_no_listener_no_question(host_b):
     """A client's host: its plain TCP sockets are not dumped."""
     host_b.recorded[m.MPTCP] = [one for one in host_b.recorded[m.MPTCP] if one[17] != m.LISTEN]
-    assert Services().read(connections(host_b)) == {}
-    assert host_b.requests == [(m.MPTCP, 1 << m.LISTEN, [])]
+    assert Services().read(*sampled(host_b)) == {}
+    assert host_b.requests == []
 
 
 def test_no_more_ports_than_the_kernel_should_walk_through(host_b):
     """The rest of the services shows its MPTCP connections only."""
     host_b.add(m.MPTCP, *(m.connection(number, 0, state=m.LISTEN, local=("10.0.1.2", 10000 + number),
                                        remote=("0.0.0.0", 0)) for number in range(1, 1100)))
-    found = Services().read(connections(host_b))
+    found = Services().read(*sampled(host_b))
     assert len(found) == 1100
     assert host_b.requests[-1][2] == [5040, *range(10001, 11000)]
 
@@ -134,14 +138,13 @@ def test_a_blind_kernel_tells_nothing_of_services(host_b, log):
     host_b.recorded[m.TCP] = [m.without(message, m.ULP) for message in host_b.recorded[m.TCP]]
     snapshot = host_b.snapshot(log, privileged=False)
     assert fetched(snapshot) == {}
-    assert all(states == inet_diag.WANTED_STATES for _, states, _ in host_b.requests)
+    assert not any(ports for _, _, ports in host_b.requests)
     assert values(host_b.snapshot(log, privileged=True), PORTS) == {5040: 5040}
 
 
-@pytest.mark.parametrize("which", [(m.MPTCP, 1 << m.LISTEN), (m.TCP, 1 << m.ESTABLISHED)])
-def test_a_kernel_that_refuses(host_b, log, which):
+def test_a_kernel_that_refuses(host_b, log):
     """No values, one line in the log, and all of it when it works again; other metrics are served."""
-    host_b.refused[which] = OSError(errno.ENOENT, "no such thing")
+    host_b.refused[m.TCP, 1 << m.ESTABLISHED] = OSError(errno.ENOENT, "no such thing")
     snapshot = host_b.snapshot(log)
     for _ in range(2):
         assert fetched(snapshot) == {}
@@ -155,7 +158,7 @@ def test_a_kernel_that_refuses(host_b, log, which):
 
 def test_without_samples_there_are_no_services(host_b, log):
     """They need the connections."""
-    host_b.refused[m.MPTCP, inet_diag.WANTED_STATES] = OSError(errno.ENOENT, "no such thing")
+    host_b.refused[m.MPTCP, SAMPLED] = OSError(errno.ENOENT, "no such thing")
     assert fetched(host_b.snapshot(log)) == {}
 
 

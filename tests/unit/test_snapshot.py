@@ -37,7 +37,7 @@ def test_a_snapshot_of_the_record(kernel, log):
     assert named(snapshot, "mptcp.pm.endpoint.subflows") == {"1": 1, "77": 3}
     assert named(snapshot, "mptcp.pm.endpoint.misrouted") == {"1": 0, "77": 0}
     assert values(snapshot, "mptcp.agent.samples") == 1
-    assert values(snapshot, "mptcp.agent.sockets") == 15
+    assert values(snapshot, "mptcp.agent.sockets") == 15 + 1  # a listener
     assert log == []
 
 
@@ -87,7 +87,7 @@ def test_one_picture_for_all_groups(kernel, log):
         group.refresh(snapshot)
     assert kernel.asked["dumps"] == 2
     assert {
-        name: count for name, count in kernel.asked.items() if name not in ("dumps", "egress", "listeners")
+        name: count for name, count in kernel.asked.items() if name not in ("dumps", "egress")
     } == dict.fromkeys("links addresses traffic counters settings path_manager".split(), 1)
     kernel.clock.now += 1
     snapshot.refresh_sockets()

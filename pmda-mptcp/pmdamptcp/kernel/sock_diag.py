@@ -4,7 +4,7 @@
 import errno
 import socket
 from struct import Struct
-from typing import Iterable, Iterator, List, Sequence
+from typing import Collection, Iterable, Iterator, List, Sequence
 
 from . import netlink
 from .inet_diag import INET_DIAG_INFO, IPPROTO_MPTCP, SOCK_DIAG_BY_FAMILY, WANTED_STATES
@@ -28,10 +28,12 @@ def _request(family: int, protocol: int, states: int = WANTED_STATES, identity: 
     return payload
 
 
-def dump(protocol: int, states: int = WANTED_STATES, ports: Sequence[int] = ()) -> Iterator[bytes]:
+def dump(protocol: int, states: int = WANTED_STATES, ports: Sequence[int] = (),
+         families: Collection[int] = (socket.AF_INET, socket.AF_INET6)) -> Iterator[bytes]:
     """All sockets of a protocol (IPPROTO_TCP or IPPROTO_MPTCP) with INFO, as receive buffers.
 
-    `states` is a bit mask, `ports` leaves out those with other local ports.
+    `states` is a bit mask, `ports` leaves out those with other local ports
+    (each family takes a walk through all sockets all the same).
     INFO is asked for also by who does not need it: without it, the kernel
     does not tell which sockets are subflows.  Raises OSError: ENOENT means
     that the kernel has no (m)ptcp_diag or no such protocol.  That it has no
@@ -41,7 +43,7 @@ def dump(protocol: int, states: int = WANTED_STATES, ports: Sequence[int] = ()) 
     if ports:
         code = _local_ports(ports)
         wanted = netlink.ATTRIBUTE.pack(netlink.ATTRIBUTE.size + len(code), INET_DIAG_REQ_BYTECODE) + code
-    for family in (socket.AF_INET, socket.AF_INET6):
+    for family in sorted(families):
         payload = _request(family, protocol, states) + wanted
         try:
             with netlink.open_socket(NETLINK_SOCK_DIAG) as sock:
