@@ -90,13 +90,13 @@ def test_plain_tcp_is_asked_for_by_port_and_state(host_b):
 
 def test_who_speaks_what(host_b, log):
     """Plain TCP and what fell back count as TCP, established ones only; subflows are none, on whatever port."""
-    local, remote = ("::ffff:10.0.1.2", 5040), ("::ffff:10.0.1.1", 7)
-    host_b.add(m.TCP, m.plain_tcp(1, local=local, remote=remote), m.plain_tcp(2, local=local, remote=remote),
-               m.plain_tcp(3, local=local, state=8), m.plain_tcp(4, local=("10.0.1.2", 5042)),
+    ends = {"local": ("::ffff:10.0.1.2", 5040), "remote": ("::ffff:10.0.1.1", 7)}
+    host_b.add(m.TCP, m.plain_tcp(1, **ends), m.plain_tcp(2, **ends),
+               m.plain_tcp(3, **ends, state=8), m.plain_tcp(4, local=("10.0.1.2", 5042)),
                m.plain_tcp(5, local=("fd00:1::2", 5040), remote=("fd00:1::1", 9)),
-               m.subflow(6, 77, local=local, flags=2), m.subflow(7, 78, local=local))
-    host_b.add(m.MPTCP, m.connection(10, 77, flags=1, local=local), m.connection(11, 78, local=local),
-               m.connection(12, 79, local=local, state=8), m.connection(13, 80, local=local, flags=1, state=8),
+               m.subflow(6, 77, **ends, flags=2), m.subflow(7, 78, **ends))
+    host_b.add(m.MPTCP, m.connection(10, 77, flags=1, **ends), m.connection(11, 78, **ends),
+               m.connection(12, 79, **ends, state=8), m.connection(13, 80, **ends, flags=1, state=8),
                m.connection(14, 81, local=("10.0.1.2", 999)))
     assert fetched(host_b.snapshot(log)) == {5040: ("::", 3 + 4, 3, 4)}
 
