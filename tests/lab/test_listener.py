@@ -53,7 +53,8 @@ def test_events_tell_why_subflows_closed(lab):
             found = host.pminfo("mptcp.event.subflow_closed_by.error")
             print(host.name, "closed by", found, host.pminfo("mptcp.event.subflow_closed_by.reason"))
             assert found[error] >= 4
-        assert list(lab.client.pminfo("mptcp.connection.subflows").values()) == [2] * 4
+        wait_for(lambda: list(lab.client.pminfo("mptcp.connection.subflows").values()) == [2] * 4,
+                 message="not two subflows each")
         assert created[0] >= 4 and created[1] >= 8
 
 
