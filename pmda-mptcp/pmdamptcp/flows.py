@@ -63,14 +63,14 @@ class Connection(Flow):
     """An MPTCP connection; `received` and `sent` sum up its subflows, ended ones included."""
 
     __slots__ = ("id", "token", "cookie", "flows", "whole", "seen", "open", "fallback", "established", "subflows",
-                 "dead", "path", "server_side", "opened", "received", "sent", "_name")
+                 "dead", "path", "server_side", "opened", "joined", "received", "sent", "_name")
 
     def __init__(self, token: int, whole: bool):
         self.token = token
         self.whole = whole  # are all its subflows known, also those that ended?
         self.flows: List["Subflow"] = []  # that have not ended
         self.id = self.cookie = 0  # given by the first sample that shows it
-        self.opened = 0  # subflows that samples showed
+        self.opened = self.joined = 0  # subflows that samples showed, and those of them that are not the initial one
         self.seen = 0  # the last sample that showed it
         self.open = 0  # the last sample in which it could have subflows
         self.established = self.fallback = False

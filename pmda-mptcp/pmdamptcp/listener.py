@@ -184,7 +184,7 @@ class Listener(threading.Thread):
         """
         ends = list(self._ends.drain(MOST_ENDS)) if self._ends else []
         if self._events and self._event_decoder:
-            for event in pm_events.decode(self._event_decoder, self._events.drain(MOST_EVENTS)):
+            for event, _, _, _ in self._event_decoder.decode(self._events.drain(MOST_EVENTS)):
                 self._hear(event)
             self._ledger.settle()
         for decoded in self._end_decoder.decode(ends):

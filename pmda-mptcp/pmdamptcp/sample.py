@@ -24,6 +24,9 @@ def _ids() -> Iterator[int]:
 
 
 Values = Tuple[int, ...]  # of a subflow, as inet_diag.Decoder yields them
+#: By what new ones are sorted: connection, is it not the initial one, address id, cookie; then the subflow itself.
+New = Tuple[int, bool, int, int, Subflow, Values]
+_AT_ONCE = 5000  # new ones are taken in by so many, lest all of a large host be in memory twice
 Known = TypeVar("Known", Connection, Subflow)
 
 
@@ -61,17 +64,8 @@ class Sample:
         for path in paths:
             path.clear()
         by_token = self._see_connections(connections)
-        new, seen = self._see_subflows(read_subflows() if by_token else (), by_token)
-        for flow, _ in new:
-            self._drop(flow.cookie)  # a socket that was connected anew is another subflow
-            self._subflows[flow.cookie] = flow
-            self.routes[flow.route] += 1
-        self.subflows = self._of_sample(self._subflows, self.subflows, 0 if new else seen)
-        ledger.settle()
-        for flow, values in new:
-            ledger.account(flow, *values[4:7])
-            self._introduce(flow, values[8])
-            self._gauge(flow, values)
+        seen = self._see_subflows(read_subflows() if by_token else (), by_token)
+        self.subflows = self._of_sample(self._subflows, self.subflows, seen)
         ledger.end(len(self.subflows))
         self._count()
         self._retire()
@@ -114,14 +108,14 @@ class Sample:
         return by_token
 
     def _see_subflows(self, decoded: Iterable[Decoded],
-                      by_token: Dict[int, Connection]) -> Tuple[List[Tuple[Subflow, Values]], int]:
-        """Returns those that are new, by connection and the initial one first, and how many known ones were seen.
+                      by_token: Dict[int, Connection]) -> int:
+        """Returns how many known ones were seen, 0 when there were new ones.
 
         The flow of a fallen-back connection is plain TCP, so not one of them.
         """
         number, known, gauge, account = self._number, self._subflows, self._gauge, self._ledger.account
-        new: Dict[int, Tuple[int, bool, int, int, Subflow, Values]] = {}
-        seen = 0
+        new: Dict[int, New] = {}
+        seen = many = 0
         room = self._most - len(self.shown_subflows)
         for one in decoded:
             values, data, offset, layout = one
@@ -140,19 +134,36 @@ class Sample:
             elif received != flow.received or sent != flow.sent:
                 account(flow, received, sent, retrans)
             flow.seen = number
+            if len(new) == _AT_ONCE:
+                self._take_in(new)
+                new, many = {}, 1
             if flow.shown:  # a copy, so that no large buffer is held for it
                 flow.data, flow.offset, flow.layout = data[offset:offset + layout.length], 0, layout
             if flow.id:
                 seen += 1
                 gauge(flow, values)
-        return [(flow, values) for _, _, _, _, flow, values in sorted(new.values())], seen
+        self._take_in(new)
+        return 0 if new or many else seen
 
-    def _introduce(self, flow: Subflow, flags: int) -> None:
-        """Its first sample."""
-        flow.connection.opened += 1
-        flow.id, flow.number = next(self._subflow_ids), flow.connection.opened
-        if flow.initial:
-            flow.connection.server_side = not flags & inet_diag.MCAP_LOC
+    def _take_in(self, new: "Dict[int, New]") -> None:
+        """The first sample of these; listed by connection and the initial one first."""
+        found = [(flow, values) for _, _, _, _, flow, values in sorted(new.values())]
+        for flow, _ in found:
+            self._drop(flow.cookie)  # a socket that was connected anew is another subflow
+            self._subflows[flow.cookie] = flow
+            self.routes[flow.route] += 1
+        self._ledger.settle()
+        for flow, values in found:
+            connection = flow.connection
+            self._ledger.account(flow, *values[4:7])
+            connection.opened += 1
+            flow.id = next(self._subflow_ids)
+            if flow.initial and connection.server_side is None:
+                flow.number, connection.server_side = 1, not values[8] & inet_diag.MCAP_LOC
+            else:
+                connection.joined += 1
+                flow.number = 1 + connection.joined
+            self._gauge(flow, values)
 
     def _gauge(self, flow: Subflow, values: Values) -> None:
         """Count a subflow for its path and its connection.

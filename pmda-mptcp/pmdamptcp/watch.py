@@ -21,7 +21,7 @@ from .topology import Topology
 
 SOON, GROWTH = 0.004, 0.05  # seconds to the first look, and the least between two; wait for the next, by the age
 STEADY, STEADY_RATE = 1.0, 2000  # longest wait in seconds, unless there are so many that this many a second are passed
-LOOKS, FIRST_LOOKS = 64, 512  # most at once; of those that were never met more, or their zeroed ends match nothing
+LOOKS, FIRST_LOOKS = 32, 512  # most at once; of those that were never met more, or their zeroed ends match nothing
 GRACE = 2.0  # seconds after which a socket that is no longer there is given up
 
 _received = info_field(MPTCP_INFO, "bytes_received")

@@ -8,7 +8,7 @@ from tests.lab import Lab
 from .common import Verdict, agent_of, hold, say, spread, value
 
 CONNECTIONS, LINKS = 25_000, 2
-SHOWN = 20_000  # the agent's default for `instances`
+SHOWN = 10_000  # the agent's default for `instances`
 SECONDS = 1.0
 PAUSE = 4.0  # seconds, in which the last sample becomes too old to serve again
 IDLE, FULL = 45, 120  # MB

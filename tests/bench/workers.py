@@ -9,7 +9,7 @@ import time
 
 from pmdamptcp.config import Config
 from pmdamptcp.kernel import pm_events, sock_diag
-from pmdamptcp.listener import TICK
+from pmdamptcp.listener import MOST as TICK
 from pmdamptcp.metrics.registry import GROUPS
 from pmdamptcp.snapshot import Snapshot
 

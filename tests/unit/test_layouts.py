@@ -26,7 +26,7 @@ class Learner:
 
 def kinds(messages):
     """The kinds of these events, as they are decoded from one buffer."""
-    return [event.kind for event in pm_events.decode(Decoder(m.EVENTS_FAMILY, pm_events.learn), [b"".join(messages)])]
+    return [event.kind for event, *_ in Decoder(m.EVENTS_FAMILY, pm_events.learn).decode([b"".join(messages)])]
 
 
 @pytest.mark.parametrize("ends", [(), (LOCAL, REMOTE)])
@@ -54,7 +54,7 @@ def test_attributes_of_one_length_in_another_order():
     """The same length, command and set of attributes: only their headers tell."""
     pairs = [(m.EV_TOKEN, (7).to_bytes(4, "little")), (m.EV_RESET_REASON, (3).to_bytes(4, "little"))]
     sent = [m.generic(1, pairs), m.generic(1, pairs[::-1]), m.generic(1, pairs)]
-    events = pm_events.decode(Decoder(m.EVENTS_FAMILY, pm_events.learn), [b"".join(sent)])
+    events = [event for event, *_ in Decoder(m.EVENTS_FAMILY, pm_events.learn).decode([b"".join(sent)])]
     assert [event.token for event in events] == [7, 7, 7]
 
 

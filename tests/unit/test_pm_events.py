@@ -21,7 +21,7 @@ LOCAL6, REMOTE6 = ("fd00:1::1", 1000), ("fd00:1::2", 5040)
 
 def decode(data, decoder=None):
     """The events in a buffer."""
-    return list(pm_events.decode(decoder or Decoder(m.EVENTS_FAMILY, pm_events.learn), [data]))
+    return [event for event, *_ in (decoder or Decoder(m.EVENTS_FAMILY, pm_events.learn)).decode([data])]
 
 
 def packed(address, family):

@@ -8,7 +8,7 @@ CAP_NET_ADMIN.
 import errno
 import socket
 from struct import Struct
-from typing import Dict, Iterable, Iterator, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, NamedTuple, Optional, Tuple
 
 from . import layouts, netlink
 from .layouts import Layout, Places
@@ -129,9 +129,3 @@ def _reader(kind: int, places: Dict[int, int]) -> layouts.Reader:
                      None if error is None else data[start + error],
                      None if reason is None else word(data, start + reason)[0])
     return read
-
-
-def decode(decoder: layouts.Decoder, buffers: Iterable[bytes]) -> Iterator[Event]:
-    """The events in these buffers."""
-    for event, _, _, _ in decoder.decode(buffers):
-        yield event
