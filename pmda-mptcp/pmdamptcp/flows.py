@@ -62,12 +62,12 @@ class Flow(Row):
 class Connection(Flow):
     """An MPTCP connection; `received` and `sent` sum up its subflows, ended ones included."""
 
-    __slots__ = ("id", "token", "cookie", "flows", "whole", "seen", "open", "fallback", "established", "subflows",
-                 "dead", "path", "server_side", "opened", "joined", "received", "sent", "_name")
+    __slots__ = ("id", "token", "cookie", "flows", "begun", "whole", "seen", "open", "fallback", "established",
+                 "subflows", "dead", "path", "server_side", "opened", "joined", "received", "sent", "_name")
 
-    def __init__(self, token: int, whole: bool):
+    def __init__(self, token: int):
         self.token = token
-        self.whole = whole  # are all its subflows known, also those that ended?
+        self.begun = self.whole = False  # was its initial subflow known, and are all, also those that ended?
         self.flows: List["Subflow"] = []  # that have not ended
         self.id = self.cookie = 0  # given by the first sample that shows it
         self.opened = self.joined = 0  # subflows that samples showed, and those of them that are not the initial one

@@ -11,7 +11,8 @@ Subflows are known by the two ends of their socket, and once it has been seen
 by its cookie, which the kernel never gives twice.
 """
 
-from typing import Callable, Dict, Iterable, List, Optional, Set, Tuple
+from itertools import chain
+from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
 from .flows import Connection, Subflow
 from .kernel import inet_diag
@@ -23,7 +24,6 @@ Router = Callable[[List[Subflow]], None]
 
 _ENDS = 36  # bytes of an identity: ports and addresses
 _SPARE_ROUTES = 1000
-_SPEAKS_MPTCP = inet_diag.MCAP_REM | inet_diag.JOIN_REM | inet_diag.JOIN_LOC
 
 
 def _ends(identity: bytes) -> bytes:
@@ -37,7 +37,7 @@ class Ledger:
     def __init__(self, router: Router):
         self._router = router
         self._connections: Dict[int, Connection] = {}  # by token
-        self._flows: Set[Subflow] = set()
+        self._count = 0  # subflows that have not ended
         self._by_cookie: Dict[int, Subflow] = {}
         self._by_ends: Dict[bytes, Subflow] = {}  # the newest of these ends
         self._older: Dict[bytes, List[Subflow]] = {}  # not met, and their ends are in use again; the oldest first
@@ -54,16 +54,17 @@ class Ledger:
     @property
     def flows(self) -> List[Subflow]:
         """Those that have not ended, as far as is known."""
-        return list(self._flows)
+        not_met = (flow for flow in self._by_ends.values() if not flow.cookie)
+        return list(chain(self._by_cookie.values(), not_met, *self._older.values()))
 
     def __len__(self) -> int:
-        return len(self._flows)
+        return self._count
 
-    def connection(self, token: int) -> Connection:
-        """The connection with this token, made where it is new."""
+    def connection(self, token: int, cookie: int = 0) -> Connection:
+        """The connection with this token, made where it is new: another socket with it is another connection."""
         connection = self._connections.get(token)
-        if connection is None:
-            connection = self._connections[token] = Connection(token, whole=False)
+        if connection is None or cookie and connection.cookie not in (0, cookie):
+            connection = self._connections[token] = Connection(token)
         return connection
 
     def release(self, connection: Connection) -> None:
@@ -79,8 +80,9 @@ class Ledger:
             return None
         initial = event.kind == CREATED
         connection = self.connection(event.token)
-        if initial and not connection.flows:
-            connection.whole = True
+        if initial and connection.begun:  # the token is in use again
+            connection = self._connections[event.token] = Connection(event.token)
+        connection.whole |= initial and not connection.flows
         return self._add(connection, event.family, event.identity, initial)
 
     def meet(self, decoded: Decoded) -> Subflow:
@@ -119,6 +121,13 @@ class Ledger:
         if flow is None or flow.token != values[7]:
             return None
         return flow if flow.cookie == values[1] else None if flow.cookie else self.meet(decoded)
+
+    def see(self, decoded: Decoded) -> None:
+        """A socket that no sample shows: if it is a known subflow that is still closing, book what it carried."""
+        flow = self.recognise(decoded)
+        if flow:
+            flow.seen = self.round
+            self.account(flow, *decoded[0][4:7])
 
     def of_event(self, event: Event) -> Optional[Subflow]:
         """The known subflow that an event is about."""
@@ -207,8 +216,11 @@ class Ledger:
 
     def retire(self, flow: Subflow) -> None:
         """It has ended."""
+        if flow not in flow.connection.flows:
+            return  # that is known
+        flow.connection.flows.remove(flow)
+        self._count -= 1
         self._end(flow)
-        self._flows.discard(flow)
         if self._by_cookie.get(flow.cookie) is flow:
             del self._by_cookie[flow.cookie]
         ends = _ends(flow.identity)
@@ -219,8 +231,6 @@ class Ledger:
             older.remove(flow)
             if not older:
                 del self._older[ends]
-        if flow in flow.connection.flows:
-            flow.connection.flows.remove(flow)
         self._tidy(flow.connection)
 
     def fall_back(self, connection: Connection) -> None:
@@ -236,13 +246,14 @@ class Ledger:
 
     def _add(self, connection: Connection, family: int, identity: bytes, initial: bool) -> Subflow:
         flow = Subflow(connection, family, identity, initial)
-        if len(self._routes) > len(self._flows) + _SPARE_ROUTES:
+        if len(self._routes) > self._count + _SPARE_ROUTES:
             self._routes.clear()
         flow.route = self._routes.setdefault(flow.route, flow.route)
         flow.seen = self.round
         flow.ended = connection.fallback
         connection.flows.append(flow)
-        self._flows.add(flow)
+        connection.begun |= initial
+        self._count += 1
         ends = _ends(identity)
         older = self._by_ends.get(ends)
         if older is not None and not older.cookie:
@@ -272,10 +283,10 @@ class Ledger:
         from now on the new routes count.
         """
         if self._rerouted:
-            for flow in self._flows:
+            for flow in self.flows:
                 self._carry(flow)
-        if seen != len(self._flows):
-            for flow in [flow for flow in self._flows if flow.seen < self._last]:
+        if seen != self._count:
+            for flow in [flow for flow in self.flows if flow.seen < self._last]:
                 self.retire(flow)
         self._last = self.round
         self.started = True
@@ -287,8 +298,8 @@ class Ledger:
             values = decoded[0]
             flow = self._by_cookie.get(values[1])
             if flow is None or flow.token != values[7]:
-                if not values[8] & _SPEAKS_MPTCP:
-                    continue  # fell back to TCP from the start
+                if not values[8] & inet_diag.SPEAKS_MPTCP:
+                    continue  # fell back to TCP from the start, or may do so yet
                 flow = self.meet(decoded)
             flow.seen = this
             shown.append((flow, values[4:7]))

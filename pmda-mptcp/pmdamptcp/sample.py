@@ -54,8 +54,8 @@ class Sample:
                paths: Iterable[Path], rerouted: bool) -> None:
         """Take a sample: the decoded sockets of both protocols.
 
-        Subflows are only read when there is a connection that has any, after
-        the connections; `paths` are the interfaces whose gauges are filled,
+        Subflows are only read when there may be any, after the connections;
+        `paths` are the interfaces whose gauges are filled,
         `rerouted` tells that routes may have changed since the last sample.
         """
         ledger = self._ledger
@@ -64,7 +64,7 @@ class Sample:
         for path in paths:
             path.clear()
         by_token = self._see_connections(connections)
-        seen = self._see_subflows(read_subflows() if by_token else (), by_token)
+        seen = self._see_subflows(read_subflows() if by_token or len(ledger) else (), by_token)
         self.subflows = self._of_sample(self._subflows, self.subflows, seen)
         ledger.end(len(self.subflows))
         self._count()
@@ -87,7 +87,7 @@ class Sample:
             if connection is None or (connection.token != token and not fallback):
                 if connection:
                     self._drop_connection(connection)  # a socket that was connected anew is another connection
-                connection = known[cookie] = ledger.connection(token)
+                connection = known[cookie] = ledger.connection(token, cookie)
                 connection.id, connection.cookie = connection.id or next(self._connection_ids), cookie
             elif connection.seen != number:
                 seen += 1
@@ -111,7 +111,8 @@ class Sample:
                       by_token: Dict[int, Connection]) -> int:
         """Returns how many known ones were seen, 0 when there were new ones.
 
-        The flow of a fallen-back connection is plain TCP, so not one of them.
+        The flow of a fallen-back connection is plain TCP, so not one of them,
+        nor is one whose peer has not answered yet, or whose connection is gone.
         """
         number, known, gauge, account = self._number, self._subflows, self._gauge, self._ledger.account
         new: Dict[int, New] = {}
@@ -122,7 +123,8 @@ class Sample:
             _, cookie, _, _, received, sent, retrans, token, _ = values
             flow = known.get(cookie)
             if flow is None or flow.token != token or flow.connection.open != number:
-                if token not in by_token:
+                if token not in by_token or not values[8] & inet_diag.SPEAKS_MPTCP:
+                    self._ledger.see(one)
                     continue
                 flow = self._ledger.meet(one)
                 if room > 0 and flow.connection.id in self.shown_connections and not flow.shown:
@@ -195,7 +197,10 @@ class Sample:
     def _show(self) -> None:
         """Choose what is shown one by one.  A subflow that had to wait for its place has a row with the next sample."""
         if self._shown is not self.subflows:
-            self.shown_subflows = {flow.id: flow for flow in self.subflows if flow.shown}
+            shown = [flow for flow in self.subflows if flow.shown]
+            for flow in shown[self._most:]:  # one whose place it got was only missed for once
+                flow.shown, flow.data = False, b""
+            self.shown_subflows = {flow.id: flow for flow in shown[:self._most]}
         free = min(self._most, len(self.subflows)) - len(self.shown_subflows)
         for flow in islice((flow for flow in self.subflows if not flow.shown), free):
             flow.shown = True

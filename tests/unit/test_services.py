@@ -65,7 +65,7 @@ def sampled(host):
     found, listeners = [], []
     for (state, _, flags, token), data, offset, layout in inet_diag.Decoder(m.MPTCP).decode(
             sock_diag.dump(m.MPTCP, SAMPLED)):
-        one = Connection(token, whole=False)
+        one = Connection(token)
         one.data, one.offset, one.layout = data, offset, layout
         one.established, one.fallback = state == m.ESTABLISHED, bool(flags & 1)
         (listeners if state == m.LISTEN else found).append(one)
