@@ -103,8 +103,8 @@ class Subflow(Flow):
     """A TCP subflow of a connection.  Only those that are instances have a row."""
 
     __slots__ = ("id", "cookie", "token", "connection", "number", "family", "identity", "initial", "born", "due",
-                 "missing", "ended", "seen", "shown", "received", "sent", "retrans", "route", "path", "carrier",
-                 "routed", "live", "_name")
+                 "missing", "ended", "seen", "noticed", "shown", "received", "sent", "retrans", "route", "path",
+                 "carrier", "routed", "live", "_name")
 
     def __init__(self, connection: Connection, family: int, identity: bytes, initial: bool):
         self.connection, self.token = connection, connection.token
@@ -114,7 +114,7 @@ class Subflow(Flow):
         self.born = self.due = 0.0  # when the listener heard of it, and when it looks at it next
         self.missing = False  # did a lookup find no such socket?
         self.ended = False  # nothing more is booked
-        self.seen = 0  # the last sample that showed it
+        self.seen = self.noticed = 0  # the last sample that showed it, and the last time that it was met besides
         self.shown = False  # as an instance: its row is kept
         self.live = False
         self.id = self.number = 0  # given when all new ones of a sample are known, the initial one first

@@ -126,7 +126,7 @@ class Ledger:
         """A socket that no sample shows: if it is a known subflow that is still closing, book what it carried."""
         flow = self.recognise(decoded)
         if flow:
-            flow.seen = self.round
+            flow.noticed = self.round
             self.account(flow, *decoded[0][4:7])
 
     def of_event(self, event: Event) -> Optional[Subflow]:
@@ -249,7 +249,7 @@ class Ledger:
         if len(self._routes) > self._count + _SPARE_ROUTES:
             self._routes.clear()
         flow.route = self._routes.setdefault(flow.route, flow.route)
-        flow.seen = self.round
+        flow.noticed = self.round
         flow.ended = connection.fallback
         connection.flows.append(flow)
         connection.begun |= initial
@@ -286,24 +286,28 @@ class Ledger:
             for flow in self.flows:
                 self._carry(flow)
         if seen != self._count:
-            for flow in [flow for flow in self.flows if flow.seen < self._last]:
+            for flow in [flow for flow in self.flows if max(flow.seen, flow.noticed) < self._last]:
                 self.retire(flow)
         self._last = self.round
         self.started = True
 
     def reconcile(self, subflows: Iterable[Decoded], rerouted: bool) -> None:
         """A round of its own: book what a dump of all subflows shows."""
-        this, shown = self.begin(rerouted), []  # type: Tuple[int, List[Tuple[Subflow, Tuple[int, ...]]]]
+        this, seen = self.begin(rerouted), 0
+        new: List[Tuple[Subflow, Tuple[int, ...]]] = []
         for decoded in subflows:
             values = decoded[0]
             flow = self._by_cookie.get(values[1])
-            if flow is None or flow.token != values[7]:
-                if not values[8] & inet_diag.SPEAKS_MPTCP:
-                    continue  # fell back to TCP from the start, or may do so yet
+            if flow is not None and flow.token == values[7]:
+                self.account(flow, *values[4:7])
+            elif values[8] & inet_diag.SPEAKS_MPTCP:  # else it fell back to TCP from the start, or may do so yet
                 flow = self.meet(decoded)
-            flow.seen = this
-            shown.append((flow, values[4:7]))
+                new.append((flow, values[4:7]))
+            else:
+                continue
+            flow.noticed = this
+            seen += 1
         self.settle()
-        for flow, counters in shown:
+        for flow, counters in new:
             self.account(flow, *counters)
-        self.end(len(shown))
+        self.end(seen)

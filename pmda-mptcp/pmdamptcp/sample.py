@@ -116,7 +116,7 @@ class Sample:
         """
         number, known, gauge, account = self._number, self._subflows, self._gauge, self._ledger.account
         new: Dict[int, New] = {}
-        seen = many = 0
+        seen, taken = 0, False
         room = self._most - len(self.shown_subflows)
         for one in decoded:
             values, data, offset, layout = one
@@ -126,6 +126,9 @@ class Sample:
                 if token not in by_token or not values[8] & inet_diag.SPEAKS_MPTCP:
                     self._ledger.see(one)
                     continue
+                if len(new) == _AT_ONCE:
+                    self._take_in(new)
+                    new, taken = {}, True
                 flow = self._ledger.meet(one)
                 if room > 0 and flow.connection.id in self.shown_connections and not flow.shown:
                     flow.shown, room = True, room - 1
@@ -136,16 +139,13 @@ class Sample:
             elif received != flow.received or sent != flow.sent:
                 account(flow, received, sent, retrans)
             flow.seen = number
-            if len(new) == _AT_ONCE:
-                self._take_in(new)
-                new, many = {}, 1
             if flow.shown:  # a copy, so that no large buffer is held for it
                 flow.data, flow.offset, flow.layout = data[offset:offset + layout.length], 0, layout
             if flow.id:
                 seen += 1
                 gauge(flow, values)
         self._take_in(new)
-        return 0 if new or many else seen
+        return 0 if new or taken else seen
 
     def _take_in(self, new: "Dict[int, New]") -> None:
         """The first sample of these; listed by connection and the initial one first."""

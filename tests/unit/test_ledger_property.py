@@ -6,6 +6,8 @@ likes, the agent looks when it likes, and what it booked is compared with
 what the model knows.
 """
 
+from collections import Counter
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -44,9 +46,11 @@ class Machine(RuleBasedStateMachine):
 
     # The kernel.
 
-    @initialize(before=st.lists(doings(DOINGS), max_size=12), since=st.lists(doings(DOINGS), max_size=4))
-    def start(self, before, since):
+    @initialize(before=st.lists(doings(DOINGS), max_size=12), since=st.lists(doings(DOINGS), max_size=4),
+                patient=st.booleans())
+    def start(self, before, since, patient=True):
         """The agent meets a host at work."""
+        self.kernel.patient |= patient
         for doing in before:
             self.kernel.do(*doing)
         self.kernel.attended = True
@@ -136,6 +140,17 @@ class Machine(RuleBasedStateMachine):
         opened, closed = (sum(getattr(path, name) for path in self.topology.paths.values())
                           for name in ("opened", "closed"))
         assert closed <= opened + self.kernel.baseline
+
+    @invariant()
+    def a_sample_is_of_one_piece(self):
+        """Subflows belong to connections that it shows as MPTCP; those that no route lists as dead are live."""
+        sample = self.sampler.sample
+        assert len(sample.shown_subflows) <= INSTANCES
+        if self.kernel.patient:
+            shown = {one for one in sample.connections if not one.fallback}
+            assert all(flow.connection in shown for flow in sample.subflows)
+            assert +(sample.routes - sample.dead_routes) == Counter(
+                flow.route for flow in sample.subflows if flow.live)
 
     def teardown(self):
         """At last all is quiet."""
