@@ -10,6 +10,7 @@ at as soon as it is known, and then at ages that grow by a twentieth.
 import heapq
 import socket
 from collections import deque
+from math import inf
 from time import monotonic
 from typing import Deque, Iterable, List, Set, Tuple
 
@@ -46,7 +47,7 @@ class Watch:
     @property
     def due(self) -> float:
         """When to look next."""
-        return min([queue[0][0] for queue in (self._new, self._queue) if queue], default=float("inf"))
+        return min(self._new[0][0] if self._new else inf, self._queue[0][0] if self._queue else inf)
 
     def add(self, flows: Iterable[Subflow]) -> None:
         """Look at the initial ones of these from now on."""

@@ -11,7 +11,7 @@ CONNECTIONS, LINKS = 25_000, 2
 SHOWN = 10_000  # the agent's default for `instances`
 SECONDS = 1.0
 PAUSE = 4.0  # seconds, in which the last sample becomes too old to serve again
-IDLE, FULL = 45, 120  # MB
+IDLE, FULL = 45, 120  # MiB
 COMMANDS = (
     ("pminfo", "-f", "mptcp.subflow.in.bytes"),
     ("pminfo", "-f", "mptcp.connection.in.bytes"),
@@ -29,17 +29,17 @@ def main(options):
         host.start_pcp()
         agent = agent_of(host)
         time.sleep(2)
-        idle = agent.memory / 1e6
+        idle = agent.memory / 2**20
         with hold(lab, CONNECTIONS):
-            say(f"{'':55} wall ms  agent's CPU ms  wall/ss (least-most)  agent MB")
+            say(f"{'':55} wall ms  agent's CPU ms  wall/ss (least-most)  agent MiB")
             ss = [wall(host.run, "ss", "-tinM") for _ in range(options.rounds)]
-            say(f"{'ss -tinM':55} {statistics.median(ss) * 1e3:7.0f} {'':38} {agent.memory / 1e6:9.0f}")
+            say(f"{'ss -tinM':55} {statistics.median(ss) * 1e3:7.0f} {'':38} {agent.memory / 2**20:9.0f}")
             for command in COMMANDS:
                 ask(host, agent, command, ss, verdict)
-            full = agent.memory / 1e6
+            full = agent.memory / 2**20
             check(host, verdict)
-        verdict.most("MB of the idle agent", idle, IDLE, 1)
-        verdict.most(f"MB with {CONNECTIONS * LINKS} subflows", full, FULL, 1)
+        verdict.most("MiB of the idle agent", idle, IDLE, 1)
+        verdict.most(f"MiB with {CONNECTIONS * LINKS} subflows", full, FULL, 1)
     return verdict.missed
 
 
@@ -52,7 +52,7 @@ def ask(host, agent, command, ss, verdict):
         times.append(wall(host.pcp, *command))
         costs.append(agent.cpu - start)
     say(f"{text:55} {statistics.median(times) * 1e3:7.0f} {statistics.median(costs) * 1e3:15.0f} "
-        f"{spread([one / other for one, other in zip(times, ss)]):>22} {agent.memory / 1e6:9.0f}")
+        f"{spread([one / other for one, other in zip(times, ss)]):>22} {agent.memory / 2**20:9.0f}")
     verdict.most(f"seconds of {text}", statistics.median(times), SECONDS)
 
 

@@ -228,6 +228,6 @@ class LossyMachine(Machine):
 
 
 TestExact = Machine.TestCase
-TestExact.settings = settings(max_examples=60, stateful_step_count=40)
+TestExact.settings = settings(max_examples=250, stateful_step_count=40)
 TestLossy = LossyMachine.TestCase
-TestLossy.settings = settings(max_examples=60, stateful_step_count=40)
+TestLossy.settings = settings(max_examples=250, stateful_step_count=40)
