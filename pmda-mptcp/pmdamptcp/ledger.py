@@ -123,8 +123,13 @@ class Ledger:
         return flow if flow.cookie == values[1] else None if flow.cookie else self.meet(decoded)
 
     def see(self, decoded: Decoded) -> None:
-        """A socket that no sample shows: if it is a known subflow that is still closing, book what it carried."""
+        """A socket that no sample shows: if it is a subflow that is still closing, book what it carried.
+
+        One that is older than the agent must be known, lest it be taken for new later.
+        """
         flow = self.recognise(decoded)
+        if flow is None and not self.started and decoded[0][8] & inet_diag.SPEAKS_MPTCP:
+            flow = self.meet(decoded)
         if flow:
             flow.noticed = self.round
             self.account(flow, *decoded[0][4:7])

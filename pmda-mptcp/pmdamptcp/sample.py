@@ -64,7 +64,7 @@ class Sample:
         for path in paths:
             path.clear()
         by_token = self._see_connections(connections)
-        seen = self._see_subflows(read_subflows() if by_token or len(ledger) else (), by_token)
+        seen = self._see_subflows(read_subflows() if by_token or len(ledger) or not ledger.started else (), by_token)
         self.subflows = self._of_sample(self._subflows, self.subflows, seen)
         ledger.end(len(self.subflows))
         self._count()
@@ -130,12 +130,14 @@ class Sample:
                     self._take_in(new)
                     new, taken = {}, True
                 flow = self._ledger.meet(one)
+                if flow.seen == number:
+                    continue
                 if room > 0 and flow.connection.id in self.shown_connections and not flow.shown:
                     flow.shown, room = True, room - 1
                 local_id = data[offset + layout.ids[0]] if layout.ids else 0
                 new[cookie] = flow.connection.id, not flow.initial, local_id, cookie, flow, values
             elif flow.seen == number:
-                continue  # a dump of a changing table can show a socket twice
+                continue  # as above: a dump of a changing table can show a socket twice
             elif received != flow.received or sent != flow.sent:
                 account(flow, received, sent, retrans)
             flow.seen = number

@@ -84,7 +84,8 @@ class Sampler:
         return self._dump_subflows()
 
     def _few(self) -> bool:
-        return self.listener.complete and len(self.ledger) * _LOOKUP_COST <= sockstat.tcp_sockets()
+        known = self.ledger.started and self.listener.complete
+        return known and len(self.ledger) * _LOOKUP_COST <= sockstat.tcp_sockets()
 
     def _look_up(self) -> Iterator[Decoded]:
         return self._decoders[socket.IPPROTO_TCP].decode(sock_diag.look_up(

@@ -7,7 +7,7 @@ What a reader that fails would tell has no value, and the rest is served.
 import os
 from itertools import zip_longest
 from time import thread_time
-from typing import Any, Callable, Dict, List, Optional, Sized
+from typing import Any, Callable, Dict, List, Optional, Sized, Tuple
 
 from .config import Config
 from .endpoints import EndpointRow, Endpoints
@@ -30,6 +30,7 @@ class Snapshot:
                  owners: Optional[Owners] = None):
         self._config, self._log, self._privileged, self._owners = config, log, privileged, owners
         self._wanted: List[Any] = []  # connections and services whose owners were asked for last
+        self._owned: Tuple[Dict[int, Connection], Dict[int, Any]] = {}, {}
         self.samples = 0
         self.sample_cpu = 0.0  # seconds
         self.counters = Source(netstat.PATH, netstat.read, log)
@@ -155,6 +156,13 @@ class Snapshot:
     def services(self) -> Dict[int, Service]:
         """By port; empty while the kernel does not tell plain TCP sockets from subflows."""
         return self._services.value or {}
+
+    @property
+    def owned_connections(self) -> Dict[int, Any]:
+        """(owner, connection) of those that are shown, by their ids; `owner` is called with the connection."""
+        if self._owned[0] is not self.connections:
+            self._owned = self.connections, {number: (self.owner, row) for number, row in self.connections.items()}
+        return self._owned[1]
 
     def owner(self, row: Row) -> Optional[Process]:
         """The process that has a socket open, if that is known."""

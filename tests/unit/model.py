@@ -114,7 +114,7 @@ class Kernel:
         self.blocked = []  # (ends, broadcast, turns): not to be used again before the one was read, the others passed
         self.settled = 0.0  # when the agent had its last turn
         self.patient = False  # is a token only used again when its connection is long forgotten?
-        self.gone = []  # (token, samples so far) of connections and sockets that are gone
+        self.gone = []  # (connection, samples so far, ends) of sockets that are gone, and of connections without ends
         self.samples = 0
 
     # Answers.
@@ -239,7 +239,7 @@ class Kernel:
         self.sockets.remove(one)
         message = one.message()
         if one.connection:
-            self.gone.append((one.connection.token, self.samples))
+            self.gone.append((one.connection, self.samples, one.ends))
         if not one.told:
             self.blocked.append((one.ends, message, 0))
         self.ends.send(message)
@@ -277,6 +277,12 @@ class Kernel:
         taken = {one.ends for one in self.sockets if one.hashed} | {one[0] for one in self.blocked}
         return None if ends in taken else (link, ports)
 
+    def _same(self, connection, place):
+        """Did a socket of another connection have both this token and these ends?  That is beyond all odds."""
+        ends = Socket(0, None, *place, 0).ends
+        return any(one is not connection and one.token == connection.token and its_ends == ends
+                   for one, _, its_ends in self.gone)
+
     def _pick(self, number, want):
         found = [one for one in self.sockets if want(one)]
         return found[number % len(found)] if found else None
@@ -285,21 +291,23 @@ class Kernel:
         found = [one for one in self.connections if one.state == m.ESTABLISHED and one.listed and want(one)]
         return found[number % len(found)] if found else None
 
-    def _connection(self, token):
+    def _connection(self, token, place):
         used = {one.token for one in self.connections}
         used |= {one.connection.token for one in self.sockets if one.connection}
-        used |= {token for token, samples in self.gone if self.patient and self.samples < samples + 3}
+        used |= {one.token for one, samples, _ in self.gone if self.patient and self.samples < samples + 3}
         token = 100 + token % 4
         if token in used:
             token = 1000 + self._cookie()
         connection = Connection(self._cookie(), token)
+        if self._same(connection, place):
+            connection.token = 1000 + self._cookie()
         self.connections.append(connection)
         return connection
 
     def _forget(self, connection):
         connection.listed = False
         self.connections.remove(connection)
-        self.gone.append((connection.token, self.samples))
+        self.gone.append((connection, self.samples, None))
 
     def _socket(self, connection, place, flags, state=m.ESTABLISHED, bound=False):
         one = Socket(self._cookie(), connection, *place, flags, state, place[0] if bound else 0)
@@ -326,18 +334,19 @@ class Kernel:
         place = self._place(place)
         if place:
             # Of the device that it is bound to events do not tell: it is the one that the routes give.
-            self._socket(self._connection(token), place, ASKED, SYN_SENT, bound % 4 == 0 and not self.rerouted)
+            self._socket(self._connection(token, place), place, ASKED, SYN_SENT, bound % 4 == 0 and not self.rerouted)
 
     def accept(self, place, token, _):
         """A peer has opened one."""
         place = self._place(place)
         if place:
-            self._established(self._socket(self._connection(token), place, m.OPENED_BY_PEER))
+            self._established(self._socket(self._connection(token, place), place, m.OPENED_BY_PEER))
 
     def join(self, number, place, bound):
         """This host begins to join a connection, or a peer has joined it."""
-        connection, place = self._pick_connection(number, lambda one: one.living and not one.fallback), self._place(place)
-        if not connection or not place:
+        connection = self._pick_connection(number, lambda one: one.living and not one.fallback)
+        place = self._place(place)
+        if not connection or not place or self._same(connection, place):
             return
         if bound % 2:
             self._established(self._socket(connection, place, m.JOINED_BY_PEER))
@@ -448,11 +457,12 @@ class Kernel:
 
     def connect_anew(self, number, place, token):
         """The socket of a connection that was disconnected is used for another."""
-        one, place = self._pick(number, lambda one: not one.hashed and one.connection.listed and not one.connection.living), self._place(place)
+        one = self._pick(number, lambda one: not one.hashed and one.connection.listed and not one.connection.living)
+        place = self._place(place)
         if one and place:
             self._forget(one.connection)
             one.connection.sockets.remove(one)
-            one.flags, one.state, one.connection = ASKED, SYN_SENT, self._connection(token)
+            one.flags, one.state, one.connection = ASKED, SYN_SENT, self._connection(token, place)
             one.connection.sockets.append(one)
             one.connect(*place)
 

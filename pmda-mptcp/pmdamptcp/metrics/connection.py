@@ -110,13 +110,8 @@ SUBFLOWS = Group(15, CONNECTIONS, Snapshot.refresh_sockets, (
 ), rows=lambda snapshot: snapshot.connections if snapshot.subflows_known else {})
 
 
-def owned(rows):
-    """Rows of what processes have open: their owner is asked for with the value, for only some may be."""
-    return lambda snapshot: {number: (snapshot.owner, row) for number, row in rows(snapshot).items()}
-
-
 def owner(field):
-    """A getter for a field of the owner."""
+    """A getter for a field of the owner, who is only looked for with the value."""
     def get(pair):
         owner_of, row = pair
         return getattr(owner_of(row), field, None)
@@ -131,4 +126,4 @@ OWNERS = Group(22, CONNECTIONS, Snapshot.refresh_owners, (
            "have open." + _LOOKED_UP),
     Metric("mptcp.connection.command", STRING, DISCRETE, NONE, owner("command"),
            "Name of that process", "Up to 15 characters of it, as ps -o comm shows it." + _LOOKED_UP),
-), rows=owned(lambda snapshot: snapshot.connections))
+), rows=lambda snapshot: snapshot.owned_connections)

@@ -3,7 +3,7 @@
 
 from ..snapshot import Snapshot
 from . import COUNT, DISCRETE, INSTANT, NONE, STRING, U32, Domain, Group, Metric
-from .connection import owned, owner
+from .connection import owner
 
 SERVICES = Domain(
     9, Snapshot.refresh_services, lambda snapshot: snapshot.services, name=lambda row: str(row.port),
@@ -30,4 +30,4 @@ OWNERS = Group(23, SERVICES, Snapshot.refresh_owners, (
            "Process that listens", "Of several the one that was started first. See mptcp.connection.pid."),
     Metric("mptcp.service.command", STRING, DISCRETE, NONE, owner("command"),
            "Name of that process", "Up to 15 characters of it, as ps -o comm shows it."),
-), rows=owned(lambda snapshot: {port: row.listeners[0] for port, row in snapshot.services.items()}))
+), rows=lambda snapshot: {port: (snapshot.owner, row.listeners[0]) for port, row in snapshot.services.items()})
