@@ -151,8 +151,10 @@ class Kernel:
         But nothing ends just after a dump has missed it: of these rare things
         one may come at a time.
         """
-        if self.meanwhile and not any(one.missed for one in self.sockets):
-            self.do(*self.meanwhile.pop(0))
+        if not any(one.missed for one in self.sockets):
+            now, self.meanwhile = self.meanwhile[:2], self.meanwhile[2:]
+            for doing in now:
+                self.do(*doing)
 
     def _egress(self, keys):
         return {key: int.from_bytes(key[32:36], "little")
@@ -274,7 +276,7 @@ class Kernel:
         """
         link, ports = LINKS[number % 3], (1000 + number // 3 % 2, 5000)
         ends = Socket(0, None, link, ports, 0).ends
-        taken = {one.ends for one in self.sockets if one.hashed} | {one[0] for one in self.blocked}
+        taken = {one.ends for one in self.sockets} | {one[0] for one in self.blocked}
         return None if ends in taken else (link, ports)
 
     def _same(self, connection, place):
@@ -449,8 +451,14 @@ class Kernel:
         one.hashed, one.counters, one.state = False, [0, 0, 0], CLOSED
         one.local, one.remote = ("::" if one.family == socket.AF_INET6 else "0.0.0.0", one.local[1]), (one.remote[0], 0)
 
-    def tell_zeroed(self, number, *_):
-        """Its end is told."""
+    def unhash(self, number, *_):
+        """An initial subflow has closed in order, but its connection holds it: its end is told later, and in full."""
+        one = self._pick(number, lambda one: one.hashed and one.connection and one.initial and one.state == CLOSING)
+        if one:
+            self.whole, one.hashed = False, False
+
+    def tell_late(self, number, *_):
+        """The end of a socket that is not there any more is told."""
         one = self._pick(number, lambda one: not one.hashed)
         if one:
             self._end(one)
@@ -549,4 +557,4 @@ DOINGS = (
     "carry carry carry carry connect connect accept accept join join join answer answer answer refuse shut leave leave "
     "reset close finish open_tcp listen"
 ).split()
-LOSSES = "zero tell_zeroed abort connect_anew take_back speak_tcp fall_back overrun".split()
+LOSSES = "zero zero unhash tell_late abort connect_anew take_back speak_tcp fall_back overrun".split()
