@@ -10,7 +10,7 @@ that has ended must not live on until the end of the archive.
 
 from ctypes import c_uint
 from time import sleep, strftime, time
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 import cpmapi
 from pcp import pmapi
@@ -45,6 +45,7 @@ class Source:
         self.host = context.pmGetContextHostName()
         self.interval: Optional[float] = _seconds(options, "Interval")
         self.samples: Optional[int] = options.pmGetOptionSamples()
+        self.pause: Callable[[float], None] = sleep
         self.start = self.finish = self.origin = 0.0
         self.archive = ""
         if not self.live:
@@ -115,12 +116,12 @@ class Source:
             yield from self._archive_pairs(self.interval or INTERVAL)
 
     def _live_pairs(self, endless: bool) -> Iterator[Tuple[Optional[Sample], Sample]]:
-        count = None if endless or self.interval and not self.samples else self.samples or 1
         interval = self.interval or INTERVAL
+        count = self.samples or (None if endless or self.interval else 1)
         before, due = self.fetch(), time()
         while count is None or count > 0:
             due = max(due + interval, time())
-            sleep(max(0.0, due - time()))
+            self.pause(max(0.0, due - time()))
             now = self.fetch()
             yield before, now
             before, count = now, None if count is None else count - 1

@@ -2,12 +2,13 @@
 """Numbers as a person reads them, tables, and colours.  What is not known is "-"."""
 
 import re
-from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 UNKNOWN = "-"
 _STEPS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _SPANS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "grey": "90", "bold": "1"}
+DIGITS = re.compile(r"(\d+)")
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -50,7 +51,8 @@ def span(seconds: Optional[float]) -> str:
         return UNKNOWN
     if seconds < 9.95:
         return f"{seconds:.1f} s"
-    left, words = round(seconds), []
+    left = round(seconds)
+    words: List[Tuple[int, str]] = []
     for length, unit in _SPANS:
         if left >= length or words:
             words.append((left // length, unit))

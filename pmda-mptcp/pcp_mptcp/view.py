@@ -272,8 +272,8 @@ class View(Change):
             return self.now.value("mptcp.pm.endpoint." + metric, name)
 
         return [Endpoint(
-            name=name, id=value("id", name), address=value("address", name) or word(name), port=value("port", name),
-            interface=value("interface", name) or "", flags=value("flags", name) or "",
+            name=str(name), id=value("id", name), address=value("address", name) or word(name),
+            port=value("port", name), interface=value("interface", name) or "", flags=value("flags", name) or "",
             used=bool(value("signal", name) or value("subflow", name)) and not value("implicit", name),
             owner=value("owner", name), subflows=value("subflows", name),
             misrouted=_yes(value("misrouted", name)))
