@@ -16,13 +16,14 @@ def socket_text(address: str, port: int) -> str:
 class Path:
     """An interface as MPTCP uses it: totals since the agent started, gauges of the last sample."""
 
-    __slots__ = ("id", "name", "up", "received", "sent", "retrans", "opened", "closed",
-                 "subflows", "backup", "stalled", "sole", "rtt_sum")
+    __slots__ = ("id", "name", "up", "received", "sent", "retrans", "opened", "closed", "backup_received",
+                 "backup_sent", "subflows", "backup", "stalled", "sole", "rtt_sum")
 
     def __init__(self, number: int, name: str):
         self.id, self.name = number, name
         self.up: Optional[bool] = None  # None: not known now
         self.received = self.sent = self.retrans = self.opened = self.closed = 0
+        self.backup_received = self.backup_sent = 0  # the part that subflows carried while they were marked backup
         self.clear()
 
     def clear(self) -> None:
@@ -63,7 +64,7 @@ class Connection(Flow):
     """An MPTCP connection; `received` and `sent` sum up its subflows, ended ones included."""
 
     __slots__ = ("id", "token", "cookie", "flows", "begun", "whole", "seen", "open", "fallback", "established",
-                 "subflows", "dead", "path", "server_side", "opened", "joined", "received", "sent", "_name")
+                 "subflows", "dead", "most", "path", "server_side", "opened", "joined", "received", "sent", "_name")
 
     def __init__(self, token: int):
         self.token = token
@@ -75,6 +76,7 @@ class Connection(Flow):
         self.open = 0  # the last sample in which it could have subflows
         self.established = self.fallback = False
         self.subflows = self.dead = 0  # established ones, and those of them that cannot do their work
+        self.most = 0  # live ones that a sample saw at once, while it was established
         self.path: Optional[Path] = None  # of its live subflows, or MANY
         self.server_side: Optional[bool] = None
         self.received = self.sent = 0
@@ -104,7 +106,7 @@ class Subflow(Flow):
 
     __slots__ = ("id", "cookie", "token", "connection", "number", "family", "identity", "initial", "born", "due",
                  "missing", "ended", "seen", "noticed", "shown", "received", "sent", "retrans", "route", "path",
-                 "carrier", "routed", "live", "_name")
+                 "carrier", "routed", "live", "backup", "_name")
 
     def __init__(self, connection: Connection, family: int, identity: bytes, initial: bool):
         self.connection, self.token = connection, connection.token
@@ -117,6 +119,7 @@ class Subflow(Flow):
         self.seen = self.noticed = 0  # the last sample that showed it, and the last time that it was met besides
         self.shown = False  # as an instance: its row is kept
         self.live = False
+        self.backup = 0  # BACKUP bits of its flags: as they were last seen, or told when it joined
         self.id = self.number = 0  # given when all new ones of a sample are known, the initial one first
         self.received = self.sent = self.retrans = 0  # as far as they are booked
         self.route = identity[4:] + bytes([family])  # what routing is asked with

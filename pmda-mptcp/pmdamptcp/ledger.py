@@ -83,7 +83,9 @@ class Ledger:
         if initial and connection.begun:  # the token is in use again
             connection = self._connections[event.token] = Connection(event.token)
         connection.whole |= initial and not connection.flows
-        return self._add(connection, event.family, event.identity, initial)
+        flow = self._add(connection, event.family, event.identity, initial)
+        flow.backup = event.backup and inet_diag.BACKUP_REM
+        return flow
 
     def meet(self, decoded: Decoded) -> Subflow:
         """A subflow as a dump or a lookup shows it; to be settled and then accounted.
@@ -110,7 +112,7 @@ class Ledger:
             flow.identity, flow.route = identity, identity[4:] + bytes([family])
             self._router([flow])
             self._carry(flow)
-        flow.cookie, flow.missing = cookie, False
+        flow.cookie, flow.missing, flow.backup = cookie, False, flags & inet_diag.BACKUP
         self._by_cookie[cookie] = flow
         return flow
 
@@ -132,7 +134,7 @@ class Ledger:
             flow = self.meet(decoded)
         if flow:
             flow.noticed = self.round
-            self.account(flow, *decoded[0][4:7])
+            self.book(flow, decoded[0])
 
     def of_event(self, event: Event) -> Optional[Subflow]:
         """The known subflow that an event is about."""
@@ -159,6 +161,11 @@ class Ledger:
             flow.path.opened += 1
         flow.carrier = flow.path
 
+    def book(self, flow: Subflow, values: Tuple[int, ...]) -> None:
+        """What a dump or a lookup shows of it: up to here it was marked as before."""
+        self.account(flow, *values[4:7])
+        flow.backup = values[8] & inet_diag.BACKUP
+
     @staticmethod
     def account(flow: Subflow, received: int, sent: int, retrans: int) -> None:
         """Add the growth of a subflow's counters; without a known path it waits for the next time."""
@@ -172,6 +179,9 @@ class Ledger:
             connection.sent += sent - flow.sent
             if retrans >= flow.retrans:
                 path.retrans += retrans - flow.retrans
+            if flow.backup:
+                path.backup_received += received - flow.received
+                path.backup_sent += sent - flow.sent
         flow.received, flow.sent, flow.retrans = received, sent, retrans
 
     def close(self, decoded: Decoded) -> Optional[Subflow]:
@@ -240,6 +250,7 @@ class Ledger:
 
     def fall_back(self, connection: Connection) -> None:
         """It is plain TCP from now on, and what its socket carries is not MPTCP's."""
+        connection.most = 0
         for flow in connection.flows:
             self._end(flow)
 
@@ -304,7 +315,7 @@ class Ledger:
             values = decoded[0]
             flow = self._by_cookie.get(values[1])
             if flow is not None and flow.token == values[7]:
-                self.account(flow, *values[4:7])
+                self.book(flow, values)
             elif values[8] & inet_diag.SPEAKS_MPTCP:  # else it fell back to TCP from the start, or may do so yet
                 flow = self.meet(decoded)
                 new.append((flow, values[4:7]))

@@ -210,3 +210,7 @@ class Listener(threading.Thread):
             flow = self._ledger.of_event(event)
             if flow:
                 self.watch.hurry(flow)
+        elif event.kind == pm_events.SUB_PRIORITY:
+            flow = self._ledger.of_event(event)
+            if flow:
+                self.watch.mark(flow)

@@ -49,6 +49,7 @@ class Sample:
         self.redundancy: Counter[int] = Counter()  # live subflows -> how many of these connections have so many
         self.routes: Counter[bytes] = Counter()  # how many subflows take each, and how many of them are not live
         self.dead_routes: Counter[bytes] = Counter()
+        self.degraded = 0  # connections that have fewer live subflows than a sample before saw them have
 
     def update(self, connections: Iterable[Decoded], read_subflows: Callable[[], Iterable[Decoded]],
                paths: Iterable[Path], rerouted: bool) -> None:
@@ -178,6 +179,7 @@ class Sample:
         state, _, backoff, rtt, _, _, _, _, flags = values
         connection, path = flow.connection, flow.path
         flow.live = False
+        flow.backup = backup = flags & inet_diag.BACKUP  # of what it carries from now on
         if state == ESTABLISHED:
             connection.subflows += 1
             if path is not None:
@@ -186,7 +188,7 @@ class Sample:
                 if flow.routed:
                     path.subflows += 1
                     path.rtt_sum += rtt
-                    if flags & inet_diag.BACKUP:
+                    if backup:
                         path.backup += 1
                     if backoff < STALLED_BACKOFF and path.up:
                         flow.live = True
@@ -210,7 +212,7 @@ class Sample:
 
     def _count(self) -> None:
         """Count connections, and those that all hang on one interface."""
-        self.fallen_back = 0
+        self.fallen_back = self.degraded = 0
         redundancy = self.redundancy
         redundancy.clear()
         for connection in self.connections:
@@ -220,7 +222,12 @@ class Sample:
                 if connection.fallback:
                     self.fallen_back += 1
                 else:
-                    redundancy[connection.subflows - connection.dead] += 1
+                    live = connection.subflows - connection.dead
+                    redundancy[live] += 1
+                    if live < connection.most:
+                        self.degraded += 1
+                    else:
+                        connection.most = live
         self.established = sum(redundancy.values())
 
     def _of_sample(self, known: Dict[int, Known], last: List[Known], seen: int) -> List[Known]:

@@ -37,6 +37,7 @@ class Watch:
         self._new: Deque[Tuple[float, Subflow]] = deque()  # first looks: they come due in this order
         self._queue: List[Tuple[float, int, Subflow]] = []  # a heap of all others; the number breaks ties
         self._number = 0
+        self._marked: Set[Subflow] = set()  # to be looked at with the next turn, once
         self.looks = 0
 
     @property
@@ -67,6 +68,10 @@ class Watch:
         if flow.initial and not flow.missing:
             self._push(0.0, flow)
 
+    def mark(self, flow: Subflow) -> None:
+        """It is, or is no longer, marked backup: what it carried so far, it carried as before."""
+        self._marked.add(flow)
+
     def _push(self, when: float, flow: Subflow) -> None:
         self._number += 1
         flow.due = when
@@ -76,7 +81,10 @@ class Watch:
         return max(STEADY, len(self._queue) / STEADY_RATE)
 
     def look(self, now: float) -> None:
-        """Look at those that are due.  Raises OSError and Malformed, after which they are still due."""
+        """Look at those that are due.  Raises OSError and Malformed, after which they are still due (but for marks)."""
+        marked, self._marked = {flow for flow in self._marked if not flow.ended}, set()
+        if marked:
+            self._look_up(marked)
         flows = self._due(now)
         if not flows:
             return
@@ -111,7 +119,7 @@ class Watch:
             flow = self._ledger.recognise(decoded)
             if flow:
                 found.add(flow)
-                self._ledger.account(flow, *decoded[0][4:7])
+                self._ledger.book(flow, decoded[0])
         return found
 
     def _miss(self, flow: Subflow, now: float) -> None:

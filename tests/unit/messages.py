@@ -257,6 +257,7 @@ def plain_tcp(cookie, **head):
 
 EVENTS_FAMILY = 28  # its number in the samples
 CREATED, ESTABLISHED_EVENT, CLOSED, ANNOUNCED, SUB_ESTABLISHED, SUB_CLOSED, LISTENER_CREATED = 1, 2, 3, 6, 10, 11, 15
+SUB_PRIORITY = 13
 # enum mptcp_event_attr
 (EV_TOKEN, EV_FAMILY, EV_LOC_ID, EV_REM_ID, EV_SADDR4, EV_SADDR6, EV_DADDR4, EV_DADDR6, EV_SPORT, EV_DPORT, EV_BACKUP,
  EV_ERROR) = range(1, 13)
@@ -281,7 +282,7 @@ def generic(kind, pairs, family=EVENTS_FAMILY):
     return HEADER.pack(HEADER.size + len(body), family, 0, 0, 0) + body
 
 
-def event(kind, token, local=None, remote=None, *, bound=0, error=None, reason=None, mapped=False):
+def event(kind, token, local=None, remote=None, *, bound=0, error=None, reason=None, backup=None, mapped=False):
     """An event as the kernel tells it; `mapped`: of an IPv6 socket that speaks IPv4."""
     word = Struct("=I").pack
     pairs = [(EV_TOKEN, word(token))]
@@ -294,6 +295,7 @@ def event(kind, token, local=None, remote=None, *, bound=0, error=None, reason=N
         pairs += [(EV_FAMILY, Struct("=H").pack(family)), (EV_LOC_ID, b"\0"), (EV_REM_ID, b"\0"),
                   *zip(kinds, addresses), (EV_SPORT, local[1].to_bytes(2, "big")),
                   (EV_DPORT, remote[1].to_bytes(2, "big"))]
+    pairs += [(EV_BACKUP, bytes([backup]))] if backup is not None else []
     pairs += [(EV_ERROR, bytes([error]))] if error is not None else []
     pairs += [(EV_RESET_REASON, word(reason)), (EV_RESET_FLAGS, word(0))] if reason is not None else []
     pairs += [(EV_IF_IDX, word(bound))] if bound else []

@@ -47,7 +47,7 @@ def said(one):
         return Event(kind, one["token"])
     ends = (one["saddr"], one["sport"]), (one["daddr"], one["dport"])
     return Event(kind, one["token"], one["family"], identity(*ends, one["family"], one.get("if_idx", 0)),
-                 one.get("error"), one.get("reset_reason"))
+                 one.get("error"), one.get("reset_reason"), bool(one.get("backup")))
 
 
 # Recorded.
@@ -69,6 +69,7 @@ def test_the_record_has_what_these_tests_need():
     assert mapped and all(event.family == socket.AF_INET6 for event in mapped)
     assert {event.error for event in events} == {None, errno.ECONNABORTED, errno.ECONNRESET}
     assert {event.reason for event in events} == {None, 0}
+    assert {event.backup for event in events} == {False, True}
     assert Counter(event.kind for event in events if not event.identity).keys() == {3, 6, 7, 15}
     assert any(event.identity[36:] == b"\4\0\0\0" for event in events)
     assert [event.kind for event in events if not event.token] == [m.LISTENER_CREATED]
@@ -102,6 +103,7 @@ def test_numbers_of_the_family_and_of_its_group():
 
 
 @pytest.mark.parametrize("more", [{}, {"bound": 7}, {"error": 0}, {"error": 255}, {"reason": 6}, {"reason": 2**32 - 1},
+                                  {"backup": True}, {"backup": False},
                                   {"error": 110, "reason": 3, "bound": 2**31 - 1}])
 @pytest.mark.parametrize("ends, mapped, family", [
     ((LOCAL, REMOTE), False, socket.AF_INET), ((LOCAL6, REMOTE6), False, socket.AF_INET6),
@@ -110,7 +112,7 @@ def test_all_that_an_event_can_say(ends, mapped, family, more):
     """0 is a value, absent is None."""
     message = m.event(m.SUB_CLOSED, 2**32 - 1, *ends, mapped=mapped, **more)
     assert decode(message) == [Event(m.SUB_CLOSED, 2**32 - 1, family, identity(*ends, family, more.get("bound", 0)),
-                                     more.get("error"), more.get("reason"))]
+                                     more.get("error"), more.get("reason"), more.get("backup", False))]
 
 
 @pytest.mark.parametrize("missing", [m.EV_SADDR4, m.EV_DADDR4, m.EV_SPORT, m.EV_DPORT])
@@ -129,7 +131,7 @@ def test_kinds_of_later_kernels_are_told_with_what_they_have(kind):
 
 @pytest.mark.parametrize("attribute, least", [
     (m.EV_TOKEN, 4), (m.EV_FAMILY, 2), (m.EV_SADDR4, 4), (m.EV_SADDR6, 16), (m.EV_DADDR4, 4), (m.EV_DADDR6, 16),
-    (m.EV_SPORT, 2), (m.EV_DPORT, 2), (m.EV_ERROR, 1), (m.EV_IF_IDX, 4), (m.EV_RESET_REASON, 4)])
+    (m.EV_SPORT, 2), (m.EV_DPORT, 2), (m.EV_BACKUP, 1), (m.EV_ERROR, 1), (m.EV_IF_IDX, 4), (m.EV_RESET_REASON, 4)])
 def test_an_attribute_that_is_too_short(attribute, least):
     """It would read its neighbour's bytes: malformed.  Just long enough is read."""
     others = [pair for pair in m.attributes(m.event(1, 5, LOCAL, REMOTE)[20:]) if pair[0] != attribute]
@@ -260,7 +262,8 @@ def reference(message):
     ends = [found[m.EV_SPORT][:2], found[m.EV_DPORT][:2], *(found[one][:size].ljust(16, b"\0")
                                                             for one in (source, target))]
     return Event(message[16], number["token"], socket.AF_INET if four else socket.AF_INET6,
-                 b"".join(ends) + (number["bound"] or 0).to_bytes(4, "little"), number["error"], number["reason"])
+                 b"".join(ends) + (number["bound"] or 0).to_bytes(4, "little"), number["error"], number["reason"],
+                 found.get(m.EV_BACKUP, b"\0")[0] > 0)
 
 
 def check(data):

@@ -30,7 +30,7 @@ WANTED_STATES = sum(1 << state for state in (1, 2, 4, 5, 8, 9, 11))
 MPTCP_INFO_FLAG_FALLBACK = 0x1
 # MPTCP_SUBFLOW_FLAG_*: bit -> the letter that ss(8) prints.
 SUBFLOW_FLAG_LETTERS = "MmJjBbecv"
-MCAP_REM, MCAP_LOC, JOIN_REM, JOIN_LOC, BACKUP = 0x1, 0x2, 0x4, 0x8, 0x30
+MCAP_REM, MCAP_LOC, JOIN_REM, JOIN_LOC, BACKUP_REM, BACKUP = 0x1, 0x2, 0x4, 0x8, 0x10, 0x30
 SPEAKS_MPTCP = MCAP_REM | JOIN_REM | JOIN_LOC  # one of these: else it asked for MPTCP, or fell back
 
 MESSAGE_END = netlink.HEADER.size + 72  # nlmsghdr + inet_diag_msg

@@ -22,13 +22,13 @@ FAMILY, GROUP = b"mptcp_pm\0", b"mptcp_pm_events\0"
 #: Events by number: the names of enum mptcp_event_type in lower case.
 NAMES = {1: "created", 2: "established", 3: "closed", 6: "announced", 7: "removed", 10: "sub_established",
          11: "sub_closed", 13: "sub_priority", 15: "listener_created", 16: "listener_closed"}
-CREATED, ESTABLISHED, CLOSED, SUB_ESTABLISHED, SUB_CLOSED = 1, 2, 3, 10, 11
+CREATED, ESTABLISHED, CLOSED, SUB_ESTABLISHED, SUB_CLOSED, SUB_PRIORITY = 1, 2, 3, 10, 11, 13
 
 # enum mptcp_event_attr
-_TOKEN, _FAMILY, _SADDR4, _SADDR6, _DADDR4, _DADDR6, _SPORT, _DPORT, _ERROR, _IF_IDX, _RESET_REASON = (
-    1, 2, 5, 6, 7, 8, 9, 10, 12, 15, 16)
-_LEAST = {_TOKEN: 4, _FAMILY: 2, _SADDR4: 4, _SADDR6: 16, _DADDR4: 4, _DADDR6: 16, _SPORT: 2, _DPORT: 2, _ERROR: 1,
-          _IF_IDX: 4, _RESET_REASON: 4}
+_TOKEN, _FAMILY, _SADDR4, _SADDR6, _DADDR4, _DADDR6, _SPORT, _DPORT, _BACKUP, _ERROR, _IF_IDX, _RESET_REASON = (
+    1, 2, 5, 6, 7, 8, 9, 10, 11, 12, 15, 16)
+_LEAST = {_TOKEN: 4, _FAMILY: 2, _SADDR4: 4, _SADDR6: 16, _DADDR4: 4, _DADDR6: 16, _SPORT: 2, _DPORT: 2, _BACKUP: 1,
+          _ERROR: 1, _IF_IDX: 4, _RESET_REASON: 4}
 _GENERIC_HEADER = Struct("=BBH")  # genlmsghdr: command, version
 _ATTRIBUTES = netlink.HEADER.size + _GENERIC_HEADER.size
 
@@ -38,7 +38,9 @@ class Event(NamedTuple):
 
     `identity`: ports, addresses and bound device as inet_diag.Row has them,
     seen from this host; `error`: an errno; `reason`: of the MP_TCPRST that
-    closed it (RFC 8684 section 3.6); both None when the kernel says nothing.
+    closed it (RFC 8684 section 3.6); both None when the kernel says nothing;
+    `backup`: did the peer ask to use it as backup only?  (That this host did
+    is not told by Linux 6.18.)
     """
 
     kind: int
@@ -47,6 +49,7 @@ class Event(NamedTuple):
     identity: bytes = b""
     error: Optional[int] = None
     reason: Optional[int] = None
+    backup: bool = False
 
 
 def _found(data: bytes, family: Optional[int] = None) -> Iterator[Places]:
@@ -119,6 +122,7 @@ def _reader(kind: int, places: Dict[int, int]) -> layouts.Reader:
         return lambda data, start: Event(kind, word(data, start + token)[0])
     source, target, sport, dport = (places[name] for name in (*names, _SPORT, _DPORT))
     bound, error, reason = places.get(_IF_IDX), places.get(_ERROR), places.get(_RESET_REASON)
+    backup = places.get(_BACKUP)
     fill = bytes(16 - size)
 
     def read(data: bytes, start: int) -> Event:
@@ -127,5 +131,6 @@ def _reader(kind: int, places: Dict[int, int]) -> layouts.Reader:
                 bytes(4) if bound is None else data[start + bound:start + bound + 4])
         return Event(kind, word(data, start + token)[0], family, b"".join(ends),
                      None if error is None else data[start + error],
-                     None if reason is None else word(data, start + reason)[0])
+                     None if reason is None else word(data, start + reason)[0],
+                     backup is not None and data[start + backup] > 0)
     return read

@@ -107,6 +107,10 @@ SUBFLOWS = Group(15, CONNECTIONS, Snapshot.refresh_sockets, (
            "Of these, subflows that can do their work",
            "They have a way out over an interface that is up, and the peer answers. 1: the next link failure "
            "makes the connection hang."),
+    Metric("mptcp.connection.live_subflows_most", U32, DISCRETE, COUNT, lambda row: row.most,
+           "Most live subflows that it had",
+           "That samples saw at once while it was established; more than mptcp.connection.live_subflows: it has lost "
+           "redundancy. 0 once it runs as plain TCP."),
 ), rows=lambda snapshot: snapshot.connections if snapshot.subflows_known else {})
 
 

@@ -12,6 +12,10 @@ _EGRESS = ("The interface is the one that the routing of this host sends the sub
 _BOOKED = (" Taken from the subflows' own counters, to the last byte of each as the kernel tells it when it ends, "
            "however short it lived (mptcp.agent.mode: events). Only the last moments of an initial subflow that the "
            "peer aborts are not told: mptcp.agent.truncated. Starts at 0 with the agent.")
+_BACKUP = ("What subflows carried while either side had them marked backup. A rise: no other path of these "
+           "connections works, or the other side does not heed the mark. A mark that the peer changes counts at "
+           "once, one that this host changes with the next sample; one that this host gave to a subflow that no "
+           "sample saw is not known.")
 
 
 def _rows(snapshot):
@@ -72,6 +76,10 @@ TRAFFIC = Group(10, INTERFACES, Snapshot.refresh_sockets, (
            "Subflows of the interface that ended",
            "Subflows that ended since the agent started. Those that are older than the agent, or that began on "
            "another interface, count too: opened minus closed is not mptcp.subflows."),
+    Metric("mptcp.interface.in.backup_bytes", U64, COUNTER, BYTE, lambda path: path.backup_received,
+           "Part of mptcp.interface.in.bytes that backup subflows carried", _BACKUP),
+    Metric("mptcp.interface.out.backup_bytes", U64, COUNTER, BYTE, lambda path: path.backup_sent,
+           "Part of mptcp.interface.out.bytes that backup subflows carried", _BACKUP),
 ), rows=_totals)
 
 

@@ -42,3 +42,13 @@ REDUNDANCY = Group(8, Domain(
            "way out over an interface that is up, and answered by the peer. 1 means that the next link "
            "failure ends the connection, 0 that it hangs now."),
 ))
+
+# Apart, since not every kernel tells everybody which sockets are subflows.
+DEGRADED = Group(24, None, Snapshot.refresh_sockets, (
+    Metric("mptcp.redundancy.degraded_connections", U32, INSTANT, COUNT, lambda sample: sample.degraded,
+           "Connections that have lost live subflows",
+           "Established MPTCP connections that have fewer live subflows now than the most that a sample saw them "
+           "have. A rise: a link or a path went, and they go on with what is left; which ones: "
+           "mptcp.connection.live_subflows against mptcp.connection.live_subflows_most. It falls when the subflows "
+           "are back or the connections end. Subflows that were closed on purpose count as lost, too."),
+), rows=lambda snapshot: snapshot.sample if snapshot.subflows_known else None)

@@ -4,7 +4,7 @@
 from . import agent, connection, event, interface, mib, overview, pm, service, subflow, sysctl, wire
 
 GROUPS = (
-    interface.SUBFLOWS, overview.CONNECTIONS, overview.REDUNDANCY, interface.DEVICES, interface.TRAFFIC, wire.GROUP,
-    connection.GROUP, connection.SUBFLOWS, connection.OWNERS, subflow.GROUP, service.GROUP, service.OWNERS,
-    pm.LIMITS, pm.CONFIGURATION, pm.USE, event.EVENTS, event.REASONS, event.ERRORS,
+    interface.SUBFLOWS, overview.CONNECTIONS, overview.REDUNDANCY, overview.DEGRADED, interface.DEVICES,
+    interface.TRAFFIC, wire.GROUP, connection.GROUP, connection.SUBFLOWS, connection.OWNERS, subflow.GROUP,
+    service.GROUP, service.OWNERS, pm.LIMITS, pm.CONFIGURATION, pm.USE, event.EVENTS, event.REASONS, event.ERRORS,
     mib.GROUP, mib.OTHER, sysctl.GROUP, sysctl.OTHER, agent.GROUP, agent.LISTENER)
