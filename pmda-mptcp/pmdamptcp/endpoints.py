@@ -21,6 +21,7 @@ class EndpointRow:
 
     def __init__(self, number: int, endpoint: Endpoint, interface: str):
         self.id, self.endpoint, self.interface = number, endpoint, interface
+        self.owner: Optional[str] = None  # the interface that has its address, "" if none has
         self.subflows: Optional[int] = None
         self.misrouted: Optional[bool] = None
 
@@ -62,6 +63,8 @@ class Endpoints:
         for row in self.rows:
             address, port = row.endpoint.address, row.endpoint.port
             own = [route for source in routes.sources(address) for route in by_source.get(source, ())]
+            owner = self._topology.owners.get(address)
+            row.owner = "" if owner is None else self._topology.name_of(owner)
             row.subflows = used[address, port] if port else sum(
                 sample.routes[route] - sample.dead_routes[route] for route in own) - sum(
                 used[one.address, one.port] for one in ported if one.address == address)

@@ -194,6 +194,7 @@ BLIND_ABSENT = [
             "mptcp.redundancy",
             "mptcp.pm.endpoint.subflows",
             "mptcp.pm.endpoint.misrouted",
+            "mptcp.pm.endpoint.owner",
             "mptcp.connection.subflows",
             "mptcp.connection.live_subflows",
             "mptcp.connection.server_side",
@@ -479,6 +480,12 @@ def test_misrouted(kernel, host, egress, misrouted):
 def test_an_address_on_no_interface_is_not_misrouted(host):
     """It has no value."""
     assert named(host(Endpoint(1, "10.0.77.1", 0, 0, 2)), "mptcp.pm.endpoint.misrouted") == {}
+
+
+@pytest.mark.parametrize("address, owner", [("10.0.2.1", "l2"), ("10.0.77.1", "")])
+def test_the_owner_of_an_endpoints_address(host, address, owner):
+    """Empty, and not without a value, when no interface has it."""
+    assert named(host(Endpoint(1, address, 0, 0, 2)), "mptcp.pm.endpoint.owner") == {"1": owner}
 
 
 @pytest.mark.parametrize(

@@ -84,4 +84,7 @@ USE = Group(6, ENDPOINTS, Snapshot.refresh_endpoints, (
            "ip rule add from ADDRESS table N, with a default route by that link in table N. Checked against "
            "the peers of its subflows, for the subflow flag also against the servers in use, without any "
            "against the default route. No value: the address is on no interface, or there is no route."),
+    Metric("mptcp.pm.endpoint.owner", STRING, DISCRETE, NONE, lambda row: row.owner,
+           "Interface that has the endpoint's address",
+           "Empty when no interface has it: then no subflow can use the endpoint."),
 ))
