@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 
 from pcp import pmapi
 
-from . import checks, overview, tables, text
+from . import case, checks, overview, tables, text, why
 from .sample import Trouble
 from .screen import Quit, Screen
 from .source import Source
@@ -67,7 +67,7 @@ class Arguments:
         self.words: List[str] = list(words[1:])
 
     def _options(self) -> pmapi.pmOptions:
-        options = pmapi.pmOptions("A:a:D:h:O:S:s:T:t:Z:zfrV?", "[command] [options] [argument...]")
+        options = pmapi.pmOptions("A:a:D:h:O:S:s:T:t:Z:zfrV?", "mptcp [command] [options] [argument...]")
         options.pmSetOptionCallback(self._own)
         options.pmSetLongOptionHeader("Commands")
         for name, command in COMMANDS.items():
@@ -98,6 +98,9 @@ class Arguments:
             self._cannot(error)
 
     def _cannot(self, error: pmapi.pmErr) -> None:
+        words = self.pcp.pmGetOperands() or [""]
+        if words[0] not in COMMANDS:
+            raise Wrong(_no_command(words[0])) from None
         archives, hosts = self.pcp.pmGetOptionArchives(), self.pcp.pmGetOptionHosts()
         why = error.message().split(" [", 1)[0]
         if archives:
@@ -205,11 +208,21 @@ def _check(view: View, arguments: Arguments, paint: Paint) -> Page:
     return Page([head] + lines, {"status": status, "findings": [one._asdict() for one in findings]}, status)
 
 
+def _why(view: View, arguments: Arguments, paint: Paint) -> Page:
+    if len(arguments.words) > 1:
+        raise Wrong("why takes one address, port or connection")
+    if arguments.words:
+        tables.known(view, "connections")
+    found = why.diagnose(case.Case(view, (arguments.words or [""])[0]))
+    return Page(why.lines(found, paint), why.data(found), OK if found.healthy else FOUND)
+
+
 COMMANDS = {
     "": Command("one screen: is MPTCP used, over which links, is anything wrong", checks.METRICS, _overview),
     "connections": Command("a table of connections; NAME: one of them, its subflows side by side", tables.METRICS,
                            _connections),
     "subflows": Command("a table of subflows", tables.METRICS, _subflows),
+    "why": Command("ADDRESS, PORT or CONNECTION: why it has no more paths, step by step", case.METRICS, _why),
     "check": Command("the health rules, with the exit status of a monitoring plugin", checks.METRICS, _check, False),
 }
 
@@ -277,6 +290,10 @@ class Printer:
                 self._arguments.command or "overview": page.data}
 
 
+def _no_command(name: str) -> str:
+    return f"no command {name}, there are: {', '.join(filter(None, COMMANDS))}"
+
+
 def _list_rules() -> None:
     for rule in checks.RULES:
         print(f"{rule.name:20}{rule.text}")
@@ -290,7 +307,7 @@ def run(argv: Sequence[str]) -> int:
     arguments = Arguments(argv)
     command = COMMANDS.get(arguments.command)
     if command is None:
-        raise Wrong(f"no command {arguments.command}, there are: {', '.join(filter(None, COMMANDS))}")
+        raise Wrong(_no_command(arguments.command))
     if "list" in arguments:
         _list_rules()
         return OK

@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Why has a connection only one subflow, or none?  The protocol's steps in their order, each with its numbers.
+
+A step is bad when it explains the lack.  The verdict is the first bad one,
+for the later ones follow from it.  RFC 8684 has the protocol, mptcp(7) and
+ip-mptcp(8) the settings.
+"""
+
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+
+from . import text
+from .case import Case
+from .tables import split
+from .text import Paint
+
+GOOD, NOTE, BAD = "ok", "note", "BAD"
+_COLOURS = {GOOD: "green", NOTE: "grey", BAD: "red"}
+
+_STRIPPED = ("the peer answers, but not with MPTCP: a firewall or proxy on the way strips the option, or the peer has "
+             "MPTCP off, or its program listens with plain TCP")
+
+
+class Step(NamedTuple):
+    """A step of the protocol."""
+
+    name: str
+    level: str
+    text: str  # with the numbers
+    cause: str = ""  # of a bad one, in plain words
+    mend: Sequence[str] = ()  # commands, or what to look at
+
+
+def _enabled(case: Case) -> Step:
+    if case.view.host("sysctl.enabled") == 0:
+        return Step("enabled", BAD, "net.mptcp.enabled = 0", "MPTCP is switched off on this host",
+                    ["sysctl -w net.mptcp.enabled=1"])
+    return Step("enabled", GOOD, "net.mptcp.enabled = 1")
+
+
+def _asked(case: Case) -> Step:
+    connections = case.connections
+    if case.service:
+        spoken, plain = case.of_service("mptcp_connections") or 0, case.of_service("tcp_connections") or 0
+        said = f"the service has {text.plural(spoken, 'MPTCP connection')} and {plain} of plain TCP"
+        if plain and not spoken:
+            arrived = case.numbers("mpcapablesynrx")
+            said += f", {arrived.say(('mpcapablesynrx', 'SYNs asked for MPTCP'))}"
+            return Step("asked", BAD, said, "the clients' SYNs arrive without MPTCP: the clients do not ask for it, or "
+                        "a firewall or proxy on the way strips it", ["on a client: pcp mptcp why " + case.wanted,
+                                                                     "mptcpize run PROGRAM makes a program ask for it"])
+        if not connections:
+            return Step("asked", NOTE, said + ": nobody to look at")
+        return Step("asked", GOOD, said)
+    if not connections and "mptcp.connection.subflows" not in case.view.now:
+        return Step("asked", NOTE, "single connections were not recorded (pmlogger's group mptcp/subflows has them); "
+                    f"there are {text.number(case.view.host('connections'))}")
+    if not connections:
+        return Step("asked", NOTE, "no MPTCP connection is established: does the program ask for MPTCP? "
+                    "mptcpize(8) makes it")
+    roles = {frozenset({True}): "as the server", frozenset({False}): "as the client"}.get(frozenset(case.roles), "")
+    named = ", ".join(one.name for one in connections[:8]) + (" ..." if len(connections) > 8 else "")
+    return Step("asked", GOOD, f"{text.plural(len(connections), 'connection')} {roles}: {named}".replace(" :", ":"))
+
+
+def _blackhole(case: Case) -> Step:
+    seen = case.numbers("mpcapablesyntxdisabled", "blackhole", "mpcapablesyntxdrop")
+    if seen.values["blackhole"] is None:
+        return Step("blackhole", NOTE, "this kernel does not look for blackholes")
+    seen = seen if seen.recent else case.numbers("mpcapablesyntxdrop", "blackhole", "mpcapablesyntxdisabled")
+    said = "found: " + seen.say(("blackhole", "blackholes"), ("mpcapablesyntxdrop", "SYNs answered only without MPTCP"),
+                                ("mpcapablesyntxdisabled", "connections made TCP for it"))
+    fallen = any(one.fallback and not one.server_side for one in case.connections)
+    if (seen["blackhole"] or seen["mpcapablesyntxdisabled"] or seen["mpcapablesyntxdrop"]) and (seen.recent or fallen):
+        return Step("blackhole", BAD, said, "a firewall on the way drops SYNs that ask for MPTCP (a blackhole); this "
+                    "host then opens new connections as TCP for a while (net.mptcp.blackhole_timeout, growing)",
+                    ["find the firewall: it must let TCP option 30 pass",
+                     "then forget it: sysctl -w net.mptcp.blackhole_timeout=0, and back to "
+                     f"{case.view.host('sysctl.blackhole_timeout') or 3600}"])
+    return Step("blackhole", NOTE if any(filter(None, seen.values.values())) else GOOD, said)
+
+
+def _handshake(case: Case) -> Step:
+    client = case.roles != {True}
+    if client:
+        seen = case.numbers("mpcapablesyntx", "mpcapablesynackrx", "mpcapablefallbacksynack")
+        said = "SYNs: " + seen.say(("mpcapablesyntx", "sent"), ("mpcapablesynackrx", "answered with MPTCP"),
+                                   ("mpcapablefallbacksynack", "answered without"))
+    else:
+        seen = case.numbers("mpcapablesynrx", "mpcapableackrx", "mpcapablefallbackack")
+        said = "SYNs: " + seen.say(("mpcapablesynrx", "received"), ("mpcapableackrx", "made connections"),
+                                   ("mpcapablefallbackack", "became TCP"))
+    fallen = [one for one in case.connections if one.fallback]
+    if fallen:
+        later = case.numbers("mpcapabledatafallback", "dssfallback", "dsscorruptionfallback", "infinitemaprx",
+                             "infinitemaptx", "md5sigfallback", "simultconnectfallback")
+        after = {name: count for name, count in later.values.items() if count}
+        which = ", ".join(f"{one.name} to {one.remote}" for one in fallen[:4])
+        if after and not seen["mpcapablefallbacksynack"]:
+            named = ", ".join(f"{name} {count}" for name, count in after.items())
+            return Step("handshake", BAD, f"{said}; {which} fell back later: {named}", "the first packets spoke MPTCP, "
+                        "then a proxy or firewall on the way changed or dropped the option or the data",
+                        ["look for a middlebox that rewrites TCP (proxy, load balancer, ALG) on the way"])
+        return Step("handshake", BAD, f"{said}; fell back to TCP: {which}", _STRIPPED,
+                    ["on the peer: sysctl net.mptcp.enabled; pcp mptcp why PORT",
+                     "compare the SYN on both sides: tcpdump 'tcp[tcpflags] & tcp-syn != 0'"])
+    return Step("handshake", GOOD if case.connections else NOTE, said)
+
+
+def _limits(case: Case) -> Step:
+    if case.userspace:
+        return Step("limits", NOTE, "a program in userspace (mptcpd) decides about subflows, not the kernel's limits")
+    subflows, accepted = case.view.host("pm.limits.subflows"), case.view.host("pm.limits.add_addr_accepted")
+    said = f"subflows {text.number(subflows)}, add_addr_accepted {text.number(accepted)} (ip mptcp limits)"
+    if subflows == 0:
+        return Step("limits", BAD, said, "the limit lets no connection have a second subflow",
+                    ["ip mptcp limits set subflows 8 add_addr_accepted 8"])
+    announced = case.view.host("event.announced") or case.view.now.value("mptcp.mib.addaddr")
+    own = any("subflow" in one.flags or "fullmesh" in one.flags for one in case.endpoints)
+    if accepted == 0 and announced and not own and case.roles != {True}:
+        return Step("limits", BAD, f"{said}; addresses announced by peers: {announced}",
+                    "the peer announced addresses, and the limit lets none be accepted",
+                    ["ip mptcp limits set add_addr_accepted 8"])
+    full = [one for one in case.spoken if one.subflows_max and (one.subflows or 0) > one.subflows_max]
+    if full and case.idle_endpoints:
+        return Step("limits", BAD, f"{said}; {full[0].name} has its most: 1 + {full[0].subflows_max}",
+                    "the limit of subflows is reached, so some endpoints stay without one",
+                    [f"ip mptcp limits set subflows {len(case.endpoints) + 1}"])
+    return Step("limits", GOOD, said)
+
+
+def _endpoints(case: Case) -> Step:
+    if case.userspace:
+        return Step("endpoints", NOTE, "not the kernel's: the userspace path manager chooses addresses")
+    used = case.endpoints
+    said = ", ".join(f"{one.name} ({one.flags}; {text.plural(one.subflows, 'live subflow')})" for one in used)
+    down = {link.name for link in case.view.links if link.up is False}
+    for one in used:
+        if one.owner == "":
+            return Step("endpoints", BAD, said, f"no interface has the address of endpoint {one.name}",
+                        [f"ip address add {one.address}/PREFIX dev INTERFACE", f"ip mptcp endpoint delete id {one.id}"])
+        if one.misrouted:
+            return Step("endpoints", BAD, said, f"source routing is missing: packets from {one.address} leave by "
+                        f"another link than {one.owner or 'its own'}",
+                        [f"ip rule add from {one.address} table N",
+                         f"ip route add default via GATEWAY dev {one.owner or 'INTERFACE'} table N"])
+        if one.owner in down and one.subflows == 0:
+            return Step("endpoints", BAD, said, f"{one.owner}, the link of endpoint {one.name}, is down",
+                        [f"ip link show {one.owner}"])
+    if used or case.healthy:
+        return Step("endpoints", GOOD, said or "none, and none is needed")
+    free = {name: address for name, address in case.addresses.items() if name not in case.links}
+    server = case.roles == {True}
+    joined = any(one.accepted for one in case.spoken) or len(case.links) > 1
+    if free and not joined:
+        flag = "signal" if server else "subflow"
+        return Step("endpoints", BAD, "none; links without MPTCP: " + ", ".join(free),
+                    "the path manager is not told which addresses to use" +
+                    (": this host announces none" if server else ", and the peer announced none that is used"),
+                    [f"ip mptcp endpoint add {address} dev {name} {flag}" for name, address in free.items()])
+    return Step("endpoints", NOTE, "none" + (", but the peer's announced addresses are joined" if joined else
+                                             ", and no other link to use"))
+
+
+def _announced(case: Case) -> Step:
+    sent = case.numbers("addaddrtx", "echoadd", "addaddrtxdrop")
+    got = case.numbers("addaddr", "echoaddtx", "addaddrdrop")
+    said = (f"sent: {sent.say(('addaddrtx', 'ADD_ADDR'), ('echoadd', 'confirmed'), ('addaddrtxdrop', 'not sent'))}; "
+            f"received: {got.say(('addaddr', 'ADD_ADDR'), ('echoaddtx', 'confirmed'), ('addaddrdrop', 'dropped'))}")
+    signal = any("signal" in one.flags for one in case.endpoints)
+    if signal and sent["addaddrtx"] and not sent["echoadd"]:
+        return Step("announced", BAD, said, "the announced addresses are never confirmed: a firewall drops or strips "
+                    "ADD_ADDR, or the peer ignores it", ["on the peer: pcp mptcp why; does mptcp.mib.addaddr rise?"])
+    if signal and sent["addaddrtxdrop"] and not sent["addaddrtx"]:
+        return Step("announced", BAD, said, "the announcements found no room in the packets' options (timestamps and "
+                    "IPv6 together)", ["sysctl -w net.ipv4.tcp_timestamps=0, or announce without a port"])
+    return Step("announced", GOOD if sent["echoadd"] or got["addaddr"] else NOTE, said)
+
+
+def _joins(case: Case) -> Step:
+    sent = case.numbers("mpjoinsyntx", "mpjoinsynackrx", "mpjoinsynackhmacfailure", "mpjoinsyntxbinderr",
+                        "mpjoinsyntxconnecterr", "mpjoinsyntxcreatskerr")
+    got = case.numbers("mpjoinsynrx", "mpjoinackrx", "mpjoinackhmacfailure", "mpjoinnotokenfound", "mpjoinrejected")
+    said = "; ".join((
+        "sent: " + sent.say(("mpjoinsyntx", "joins"), ("mpjoinsynackrx", "answered"),
+                            ("mpjoinsynackhmacfailure", "with a wrong HMAC")),
+        "received: " + got.say(("mpjoinsynrx", "joins"), ("mpjoinackrx", "completed"), ("mpjoinrejected", "rejected"))))
+    closed = case.closed_by()
+    said += f"; subflows closed by: {closed}" if closed else ""
+    return _bad_joins(case, sent, got, said) or Step(
+        "joins", GOOD if sent["mpjoinsynackrx"] or got["mpjoinackrx"] else NOTE, said)
+
+
+def _bad_joins(case: Case, sent: Any, got: Any, said: str) -> Optional[Step]:
+    where = ", ".join(one.name for one in case.idle_endpoints) or "the further paths"
+    refused = case.view.now.value("mptcp.event.subflow_closed_by.error", "ECONNREFUSED") or 0
+    rules = (
+        (sent["mpjoinsynackhmacfailure"] or got["mpjoinackhmacfailure"],
+         "joins fail their authentication (HMAC): a middlebox changes packets, or somebody forges them",
+         "capture a join on both sides and compare"),
+        (got["mpjoinrejected"] * 2 > got["mpjoinackrx"] - got["mpjoinrejected"] and got["mpjoinrejected"],
+         "this host rejects joins: its limit of subflows is reached", "ip mptcp limits set subflows 8"),
+        (sent["mpjoinsyntxbinderr"] or sent["mpjoinsyntxconnecterr"],
+         "joins fail on this host: the address is not there any more, or there is no route from it",
+         f"ip route get PEER from ADDRESS; {where}"),
+        (refused and sent["mpjoinsyntx"] > sent["mpjoinsynackrx"],
+         "joins are refused with a reset: a firewall on the way rejects them, or nobody listens at the announced "
+         "address", f"the paths of {where}: a capture tells who sends the RST"),
+        (sent["mpjoinsyntx"] and sent["mpjoinsynackrx"] * 2 < sent["mpjoinsyntx"],
+         "joins get no answer: a firewall on the way drops them (MP_JOIN, TCP option 30), or there is no way from "
+         "here to the peer's address", f"the paths of {where}: tcpdump on the link shows SYNs without an answer"),
+        (got["mpjoinsynrx"] and got["mpjoinackrx"] * 2 < got["mpjoinsynrx"] and not got["mpjoinnotokenfound"],
+         "peers begin joins that never complete: the answers of this host are lost on the way, or refused",
+         "the routes back to the peer's further addresses: ip route get PEER from ADDRESS"),
+        (got["mpjoinnotokenfound"] and got["mpjoinackrx"] < got["mpjoinnotokenfound"],
+         "joins arrive for connections that this host does not have: a load balancer sends them to the wrong server",
+         "the load balancer must keep all subflows of a connection on one server, or announce the server's address"),
+    )
+    for found, cause, mend in rules:
+        if found:
+            return Step("joins", BAD, said, cause, [mend])
+    return None
+
+
+def _subflows(case: Case) -> Step:
+    flows = [flow for one in case.spoken for flow in one.flows]
+    if not flows:
+        counts = ", ".join(f"{one.name}: {one.paths or 'none'} live" for one in case.spoken[:8])
+        return Step("subflows", NOTE, counts or "none")
+    said = ", ".join(f"{flow.name} {flow.interface} {flow.health}" for flow in flows[:12]) + (
+        " ..." if len(flows) > 12 else "")
+    for flow in flows:
+        if flow.health == "stalled":
+            return Step("subflows", BAD, f"{said}; {flow.name} in backoff {flow.backoff}", f"the path over "
+                        f"{flow.interface} is dead though the link looks up: {flow.remote} does not answer",
+                        [f"ping -I {flow.interface} {split(flow.remote)[0]}"])
+        if flow.health == "no way out":
+            return Step("subflows", BAD, said, f"{flow.name} has no way out: {flow.interface or 'its link'} is down, or "
+                        "its route is gone", [f"ip link show {flow.interface}; ip route get "
+                                              f"{split(flow.remote)[0]} from {split(flow.local)[0]}"])
+    lost = [one for one in case.spoken if (one.live or 0) < (one.most or 0)]
+    if lost:
+        return Step("subflows", BAD, f"{said}; {lost[0].name} had {lost[0].most}", "subflows were closed, and the "
+                    "kernel does not join again by itself" + (f" (closed by: {case.closed_by()})"
+                                                              if case.closed_by() else ""),
+                    ["pcp mptcp events tells when and why", "a new connection gets all paths again"])
+    return Step("subflows", GOOD if case.healthy else NOTE, said)
+
+
+STEPS: Sequence[Callable[[Case], Step]] = (
+    _enabled, _asked, _blackhole, _handshake, _limits, _endpoints, _announced, _joins, _subflows)
+
+
+class Diagnosis(NamedTuple):
+    """All steps, and what follows from them."""
+
+    steps: List[Step]
+    healthy: bool
+    verdict: str
+    mend: Sequence[str]
+
+
+def diagnose(case: Case) -> Diagnosis:
+    """Look at each step; the first that is bad is the cause."""
+    steps = [step(case) for step in STEPS]
+    bad = next((one for one in steps if one.level == BAD), None)
+    about = case.connections[0].name if len(case.connections) == 1 else "all of them" if case.connections else ""
+    if case.healthy:
+        return Diagnosis(steps, True, f"{about}: {case.paths} live paths over {', '.join(sorted(case.links))}; "
+                         "nothing to mend", ())
+    if bad:
+        return Diagnosis(steps, False, bad.cause, bad.mend)
+    if not case.connections:
+        return Diagnosis(steps, True, "nothing is known to be wrong, but there is no single connection to look at", ())
+    if case.userspace:
+        return Diagnosis(steps, False, "the userspace path manager opened no further subflow",
+                         ["is mptcpd running, and with which plugins? mptcpd(8)"])
+    return Diagnosis(steps, False, f"{text.number(case.paths)} live path, and nothing on this host keeps it from more: "
+                     "the cause is at the peer", ["on the peer: pcp mptcp why " + case.wanted])
+
+
+def lines(found: Diagnosis, paint: Paint) -> List[str]:
+    """The steps, the verdict, and what would mend it."""
+    out = [f"{paint(_COLOURS[one.level], one.level.ljust(4))}  {one.name.ljust(10)} {text.printable(one.text)}"
+           for one in found.steps]
+    out += ["", paint("bold" if found.healthy else "red", "Verdict: ") + text.printable(found.verdict)]
+    return out + [f"  mend: {text.printable(one)}" for one in found.mend]
+
+
+def data(found: Diagnosis) -> Dict[str, Any]:
+    """For programs."""
+    return {"healthy": found.healthy, "verdict": found.verdict, "mend": list(found.mend),
+            "steps": [one._asdict() for one in found.steps]}
