@@ -234,9 +234,9 @@ def _subflows(case: Case) -> Step:
                         f"{flow.interface} is dead though the link looks up: {flow.remote} does not answer",
                         [f"ping -I {flow.interface} {split(flow.remote)[0]}"])
         if flow.health == "no way out":
-            return Step("subflows", BAD, said, f"{flow.name} has no way out: {flow.interface or 'its link'} is down, or "
-                        "its route is gone", [f"ip link show {flow.interface}; ip route get "
-                                              f"{split(flow.remote)[0]} from {split(flow.local)[0]}"])
+            return Step("subflows", BAD, said, f"{flow.name} has no way out: {flow.interface or 'its link'} is down, "
+                        "or its route is gone", [f"ip link show {flow.interface}; ip route get {split(flow.remote)[0]} "
+                                                 f"from {split(flow.local)[0]}"])
     lost = [one for one in case.spoken if (one.live or 0) < (one.most or 0)]
     if lost:
         return Step("subflows", BAD, f"{said}; {lost[0].name} had {lost[0].most}", "subflows were closed, and the "
