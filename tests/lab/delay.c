@@ -2,8 +2,9 @@
 /*
  * A bridge with delay and loss, in place of netem, which many kernels lack.
  *
- *   delay MILLISECONDS LOSS_PERCENT IF_A1 IF_B1 [IF_A2 IF_B2 ...]
+ *   delay MILLISECONDS[,MILLISECONDS...] LOSS_PERCENT IF_A1 IF_B1 [IF_A2 IF_B2 ...]
  *
+ * A list of delays has one for each pair; the last one holds for the rest.
  * Each frame that arrives on one interface of a pair leaves by the other one
  * after the delay, unless the dice drop it.  "ready" on standard output means
  * that frames are forwarded.  The frames keep their virtio header, so that
@@ -44,6 +45,7 @@ struct frame {
 
 struct port {
 	int fd;
+	uint64_t delay;
 	struct frame *queue;		/* ring, head and tail count upwards */
 	unsigned int head, tail;
 };
@@ -91,7 +93,7 @@ static int open_port(const char *name)
 	return fd;
 }
 
-static void receive(struct port *port, uint64_t delay, double loss)
+static void receive(struct port *port, double loss)
 {
 	static unsigned char buffer[FRAME];
 
@@ -113,7 +115,7 @@ static void receive(struct port *port, uint64_t delay, double loss)
 			continue;
 		memcpy(frame->data, buffer, length);
 		frame->length = length;
-		frame->due = now() + delay;
+		frame->due = now() + port->delay;
 		port->tail++;
 	}
 }
@@ -142,14 +144,14 @@ static uint64_t forward(struct port *port, struct port *peer)
 int main(int argc, char **argv)
 {
 	int count = argc - 3;
-	uint64_t delay;
+	const char *delay;
 	double loss;
 
 	if (count < 2 || count % 2 || count > MAX_PORTS) {
-		fprintf(stderr, "usage: delay MILLISECONDS LOSS_PERCENT IF_A IF_B ...\n");
+		fprintf(stderr, "usage: delay MILLISECONDS[,...] LOSS_PERCENT IF_A IF_B ...\n");
 		return 2;
 	}
-	delay = atof(argv[1]) * 1e6;
+	delay = argv[1];
 	loss = atof(argv[2]);
 	srand48(getpid());
 	prctl(PR_SET_TIMERSLACK, 1);
@@ -160,6 +162,9 @@ int main(int argc, char **argv)
 			fail("calloc", argv[i + 3]);
 		polls[i].fd = ports[i].fd;
 		polls[i].events = POLLIN;
+		ports[i].delay = atof(delay) * 1e6;
+		if (i % 2 && strchr(delay, ','))
+			delay = strchr(delay, ',') + 1;
 	}
 	puts("ready");
 	fflush(stdout);
@@ -169,7 +174,7 @@ int main(int argc, char **argv)
 		struct timespec pause = { 0 };
 
 		for (int i = 0; i < count; i++)
-			receive(&ports[i], delay, loss);
+			receive(&ports[i], loss);
 		for (int i = 0; i < count; i++) {
 			uint64_t due = forward(&ports[i], &ports[i ^ 1]);
 

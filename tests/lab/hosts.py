@@ -25,7 +25,7 @@ class Host(PrivatePcp):
         self.name = name
         self.netns = netns
         self.number = number  # 1 or 2, the last part of the addresses
-        self.links = [network.link_name(n) for n in range(1, links + 1)]
+        self.links = list(links)  # names
         self.work = work / name
         self.work.mkdir(mode=0o755)
         self.peer = None  # set by the lab
@@ -37,8 +37,8 @@ class Host(PrivatePcp):
 
     # Building
 
-    def build(self, rate):
-        """Set the host name, addresses, routes and the rate of the links."""
+    def build(self, rates):
+        """Set the host name, addresses, routes and the rates of the links."""
         self._make_uts()
         settings = dict(SYSCTLS)
         # Each link as well: it took the values of the machine's defaults.
@@ -48,13 +48,13 @@ class Host(PrivatePcp):
         self.sysctl_all(settings)
         commands = ["link set lo up"]
         for n in self._numbers():
-            commands.append(f"link set {network.link_name(n)} up")
+            commands.append(f"link set {self.link(n)} up")
             commands += self._routes(n)
             commands += network.rules(n, self.address(n), self.address6(n))
         network.ip_batch(self.netns, commands)
-        if rate:
-            for n in self._numbers():
-                network.shape(self.netns, n, rate)
+        for name, rate in zip(self.links, rates):
+            if rate:
+                network.shape(self.netns, name, rate)
 
     def _make_uts(self):
         """Make a UTS namespace; the open file keeps it, and ends it with us."""
@@ -77,7 +77,7 @@ class Host(PrivatePcp):
         return range(1, len(self.links) + 1)
 
     def _routes(self, n):
-        return network.routes(n, self.address(n), self.peer.address(n),
+        return network.routes(n, self.link(n), self.address(n), self.peer.address(n),
                               self.address6(n), self.peer.address6(n))
 
     # Running things
@@ -123,6 +123,10 @@ class Host(PrivatePcp):
 
     # Links
 
+    def link(self, n):
+        """The name of the interface of link n."""
+        return self.links[n - 1]
+
     def address(self, n):
         """The IPv4 address of link n."""
         return f"10.0.{n}.{self.number}"
@@ -133,11 +137,11 @@ class Host(PrivatePcp):
 
     def link_down(self, n):
         """Take link n down, as "ip link set ... down" does."""
-        self.ip(f"link set {network.link_name(n)} down")
+        self.ip(f"link set {self.link(n)} down")
 
     def link_up(self, n):
         """Bring link n up, with all the addresses and routes it had."""
-        network.ip_batch(self.netns, [f"link set {network.link_name(n)} up"])
+        network.ip_batch(self.netns, [f"link set {self.link(n)} up"])
         self._restore(n)
 
     def carrier(self, n, up):
@@ -157,7 +161,7 @@ class Host(PrivatePcp):
         # What failed to resolve meanwhile would be tried again only after a
         # second, at either end.
         for host in (self, self.peer):
-            host.ip(f"neighbour flush dev {network.link_name(n)}")
+            host.ip(f"neighbour flush dev {host.link(n)}")
 
     # MPTCP
 
@@ -168,7 +172,7 @@ class Host(PrivatePcp):
     def endpoint(self, n, *flags, family=4):
         """Make link n's address an MPTCP endpoint: endpoint(2, "signal")."""
         self.ip(f"mptcp endpoint add {self.address_of(n, family)} "
-                f"dev {network.link_name(n)} {' '.join(flags)}")
+                f"dev {self.link(n)} {' '.join(flags)}")
 
     def address_of(self, n, family):
         """The address of link n in a family, 4 or 6."""

@@ -24,15 +24,23 @@ class Lab:
     """Two hosts, client and server, joined by a number of links.
 
     rate limits each link in each direction (None: no limit); delay_ms is one
-    way, 0 leaves the bridge out; loss is in percent, each way.
+    way, 0 leaves the bridge out; loss is in percent, each way.  Both rate and
+    delay_ms may be sequences, one value for each link.  names are those of the
+    client's interfaces, enp1s0 and so on if there are none.
     """
 
-    def __init__(self, rate="50mbit", delay_ms=5, links=3, loss=0):
+    def __init__(self, rate="50mbit", delay_ms=5, links=3, loss=0, names=None):
         if not 1 <= links <= 9:
             raise LabError("a lab has 1 to 9 links")
         self.rate = rate
         self.delay_ms = delay_ms
         self.links = links
+        self.rates = network.for_each_link(rate, links)
+        self.delays = network.for_each_link(delay_ms, links)
+        usual = [network.link_name(n) for n in range(1, links + 1)]
+        self.names = {"client": list(names or usual), "server": usual}
+        if len(self.names["client"]) != links:
+            raise LabError(f"{len(names)} names for {links} links")
         self.loss = loss
         self.name = f"{PREFIX}-{os.getpid()}-{next(_numbers)}"
         self.client = self.server = self.work = None
@@ -70,19 +78,19 @@ class Lab:
         self.work = Path(tempfile.mkdtemp(prefix=self.name + "-",
                                           dir=base if len(base) < 40 else "/tmp"))
         self.work.chmod(0o755)  # the agent is the user pcp
-        bridged = self.delay_ms > 0 or self.loss > 0
+        bridged = any(self.delays) or self.loss > 0
         client, server = self._add_netns("client"), self._add_netns("server")
         middle = self._add_netns("middle") if bridged else None
-        network.create_links(client, server, middle, self.links)
+        network.create_links(client, server, middle, *self.names.values())
         if bridged:
             self._bridge = network.start_bridge(self.work, middle, self.links,
-                                                self.delay_ms, self.loss)
-        self.client = Host("client", client, 1, self.links, self.work)
-        self.server = Host("server", server, 2, self.links, self.work)
+                                                self.delays, self.loss)
+        self.client = Host("client", client, 1, self.names["client"], self.work)
+        self.server = Host("server", server, 2, self.names["server"], self.work)
         self.client.peer, self.server.peer = self.server, self.client
         for host in (self.client, self.server):
             host.middle = middle
-            host.build(self.rate)
+            host.build(self.rates)
 
     def _add_netns(self, role):
         name = f"{self.name}-{role}"

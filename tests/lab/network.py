@@ -49,44 +49,50 @@ def bits(rate):
     return float(match[1]) * UNITS[match[2]]
 
 
-def shape(netns, n, rate):
-    """Limit what leaves by link n.
+def for_each_link(value, links):
+    """One value for each link, of one for all or of a sequence of them."""
+    values = list(value) if isinstance(value, (list, tuple)) else [value] * links
+    if len(values) != links:
+        raise LabError(f"{values}: expected one value, or {links}")
+    return values
+
+
+def shape(netns, device, rate):
+    """Limit what leaves by a device.
 
     4 ms of burst keep tbf exact; 30 ms of queue are a few round trips of the
     default delay, so that the congestion control sees losses, not bufferbloat.
     """
     burst = max(16384, int(bits(rate) / 8 * 0.004))
-    run(*enter(netns, "tc", "qdisc", "replace", "dev", link_name(n), "root", "tbf",
+    run(*enter(netns, "tc", "qdisc", "replace", "dev", device, "root", "tbf",
                "rate", rate, "burst", burst, "latency", "30ms"))
 
 
-def create_links(client, server, middle, links):
+def create_links(client, server, middle, client_names, server_names):
     """Veth pairs client - middle - server, or client - server without middle."""
-    for n in range(1, links + 1):
-        name = link_name(n)
+    for n, (name, other) in enumerate(zip(client_names, server_names), 1):
         if middle:
             run("ip", "link", "add", name, "netns", client,
                 "type", "veth", "peer", f"c{n}", "netns", middle)
-            run("ip", "link", "add", name, "netns", server,
+            run("ip", "link", "add", other, "netns", server,
                 "type", "veth", "peer", f"s{n}", "netns", middle)
         else:
             run("ip", "link", "add", name, "netns", client,
-                "type", "veth", "peer", name, "netns", server)
+                "type", "veth", "peer", other, "netns", server)
     if middle:
         # The bridge's own ends must not talk themselves.
         run(*enter(middle, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1",
                    "net.ipv6.conf.default.disable_ipv6=1"))
         ip_batch(middle, [f"link set {side}{n} up"
-                          for n in range(1, links + 1) for side in "cs"])
+                          for n in range(1, len(client_names) + 1) for side in "cs"])
 
 
-def routes(n, local4, peer4, local6, peer6):
+def routes(n, device, local4, peer4, local6, peer6):
     """The commands that restore all of link n's addresses and routes.
 
     "replace" everywhere, as it runs again whenever the link comes back: the
     kernel removes the routes and the IPv6 addresses when a link goes down.
     """
-    device = link_name(n)
     return [
         f"address replace {local4}/24 dev {device}",
         f"-6 address replace {local6}/64 dev {device} nodad",
@@ -123,12 +129,12 @@ def build_delay(work):
     return program
 
 
-def start_bridge(work, middle, links, delay_ms, loss):
+def start_bridge(work, middle, links, delays, loss):
     """Start the bridge in the middle namespace; return its process."""
     pairs = [f"{side}{n}" for n in range(1, links + 1) for side in "cs"]
     with open(work / "delay.log", "w", encoding="utf-8") as log:
         process = subprocess.Popen(
-            enter(middle, build_delay(work), delay_ms, loss, *pairs),
+            enter(middle, build_delay(work), ",".join(map(str, delays)), loss, *pairs),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
             text=True, start_new_session=True)
     if process.stdout.readline() != "ready\n":
