@@ -44,6 +44,7 @@ class Lab:
         self.loss = loss
         self.name = f"{PREFIX}-{os.getpid()}-{next(_numbers)}"
         self.client = self.server = self.work = None
+        self.hosts = []  # client, server and those that scenarios add
         self._bridge = None
         self._netns = []
         self._handlers = {}
@@ -79,20 +80,22 @@ class Lab:
                                           dir=base if len(base) < 40 else "/tmp"))
         self.work.chmod(0o755)  # the agent is the user pcp
         bridged = any(self.delays) or self.loss > 0
-        client, server = self._add_netns("client"), self._add_netns("server")
-        middle = self._add_netns("middle") if bridged else None
+        client, server = self.add_netns("client"), self.add_netns("server")
+        middle = self.add_netns("middle") if bridged else None
         network.create_links(client, server, middle, *self.names.values())
         if bridged:
             self._bridge = network.start_bridge(self.work, middle, self.links,
                                                 self.delays, self.loss)
         self.client = Host("client", client, 1, self.names["client"], self.work)
         self.server = Host("server", server, 2, self.names["server"], self.work)
+        self.hosts += [self.client, self.server]
         self.client.peer, self.server.peer = self.server, self.client
-        for host in (self.client, self.server):
+        for host in self.hosts:
             host.middle = middle
             host.build(self.rates)
 
-    def _add_netns(self, role):
+    def add_netns(self, role):
+        """A network namespace that goes with the lab."""
         name = f"{self.name}-{role}"
         self._netns.append(name)
         run("ip", "netns", "add", name)
@@ -104,9 +107,9 @@ class Lab:
         # programs started here would inherit it.
         for signum in self._handlers:
             signal.signal(signum, lambda *unused: None)
-        for host in (self.client, self.server):
-            if host:
-                host.close()
+        for host in self.hosts:
+            host.close()
+        self.hosts.clear()
         if self._bridge:
             stop_processes([self._bridge])
             self._bridge = None

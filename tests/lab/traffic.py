@@ -15,7 +15,8 @@ def _established(host, port):
     return len(host.sockets("state", "established", f"( dport = :{port} )"))
 
 
-def _listening(host, port):
+def listening(host, port):
+    """Whether a program listens on a port of a host."""
     return bool(host.run("ss", "-tlnH", f"( sport = :{port} )").stdout.strip())
 
 
@@ -37,7 +38,7 @@ class Iperf3:
         if reverse:
             command.append("-R")
         try:
-            wait_for(lambda: _listening(lab.server, port), interval=0.03,
+            wait_for(lambda: listening(lab.server, port), interval=0.03,
                      message="the iperf3 server does not listen")
             with open(self._json, "w", encoding="utf-8") as out:
                 self.client = lab.client.popen(
