@@ -4,9 +4,8 @@
 import ipaddress
 import re
 from functools import cached_property
-from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Dict, List, Optional, Set, Tuple
 
-from . import text
 from .sample import Trouble
 from .tables import same_address, split
 from .view import CONNECTIONS, ENDPOINTS, HOST, LINKS, SUBFLOWS, Connection, Endpoint, View, word
@@ -24,26 +23,31 @@ METRICS = [*HOST, *LINKS, *ENDPOINTS, *CONNECTIONS, *SUBFLOWS, *(f"mptcp.mib.{na
            *(f"mptcp.service.{name}" for name in _SERVICE), *_CLOSED_BY, "mptcp.event.announced",
            "mptcp.sysctl.blackhole_timeout", "network.interface.inet_addr"]
 
+_OPENING = ("mpcapablesyntx", "mpcapablesynrx", "mpcapablesyntxdisabled", "mpjoinsyntx", "mpjoinsynrx")
 _NAME = re.compile(r"c\d+(::\d+)?$")
 
 
-class Numbers(NamedTuple):
-    """Counters of one step: of the time between the samples if anything happened in it, else since the start."""
+class Numbers:
+    """Counters of the kernel by name, as far as it has them."""
 
-    values: Dict[str, Optional[int]]
-    recent: bool
+    def __init__(self, values: Dict[str, Optional[int]], recent: bool):
+        self._values, self._recent = values, recent
 
-    def __getitem__(self, name: Any) -> int:  # type: ignore[override]
-        return self.values.get(name) or 0
+    def __getitem__(self, name: str) -> int:
+        return self._values.get(name) or 0
+
+    def known(self, name: str) -> bool:
+        """Does the kernel count it?"""
+        return self._values.get(name) is not None
 
     def say(self, *pairs: Tuple[str, str]) -> str:
-        """`4 sent, 1 answered (since start)`; (name, what to call it), those that the kernel has."""
-        known = [(self.values[name], label) for name, label in pairs if self.values.get(name) is not None]
+        """`sent 4, answered 1 (since start)`; of (name, what to call it), those that the kernel has."""
+        known = [(self[name], label) for name, label in pairs if self.known(name)]
         if not known:
-            return "this kernel does not count"
+            return "this kernel does not count them"
         if not any(count for count, _ in known):
             return "none"
-        return ", ".join(f"{count} {label}" for count, label in known) + ("" if self.recent else " (since start)")
+        return ", ".join(f"{label} {count}" for count, label in known) + ("" if self._recent else " (since start)")
 
 
 class Case:
@@ -141,6 +145,14 @@ class Case:
         return {flow.interface for one in self.connections for flow in one.flows if flow.live}
 
     @property
+    def missing(self) -> str:
+        """The paths that are not there, as well as they can be named."""
+        asking = [f"{flow.interface} to {flow.remote}" for one in self.spoken for flow in one.flows
+                  if flow.state == "SYN-SENT"]
+        free = [name for name in self.addresses if name not in self.links]
+        return ", ".join(asking or [one.name for one in self.idle_endpoints] or free) or "the further paths"
+
+    @property
     def idle_endpoints(self) -> List[Endpoint]:
         """Endpoints that no live subflow uses."""
         return [one for one in self.endpoints if one.subflows == 0]
@@ -153,21 +165,26 @@ class Case:
                 and len(self.links) >= 2 and not self.idle_endpoints
                 and not any(one.misrouted for one in self.endpoints))
 
-    def numbers(self, asked: str, *names: str) -> Numbers:
-        """Counters of the kernel; `asked` tells whether anything happened between the samples."""
-        recent = bool(self.view.growth("mptcp.mib." + asked))
-        found = {}
-        for name in (asked, *names):
-            metric = "mptcp.mib." + name
-            found[name] = self.view.growth(metric) if recent else self.view.now.value(metric)
-        return Numbers(found, recent)
+    @cached_property
+    def recent(self) -> bool:
+        """Were connections or subflows opened between the two samples?  Then only this time counts."""
+        return any(self.view.growth("mptcp.mib." + name) for name in _OPENING)
 
-    def closed_by(self) -> str:
-        """Why subflows closed: `ECONNREFUSED 3, prohibited 1`."""
-        found = []
-        for metric in _CLOSED_BY:
-            for name in self.view.now.all(metric):
-                count = self.view.growth(metric, name) or self.view.now.value(metric, name)
-                if count and name != "unspecified":
-                    found.append(f"{text.printable(str(name))} {count}")
-        return ", ".join(found)
+    def numbers(self, *names: str) -> Numbers:
+        """Counters of the kernel, of the time between the samples or since the start."""
+        return Numbers({name: self._count("mptcp.mib." + name) for name in names}, self.recent)
+
+    def _count(self, metric: str, instance: Optional[str] = None) -> Optional[int]:
+        return self.view.growth(metric, instance, born=True) if self.recent else self.view.now.value(metric, instance)
+
+    @property
+    def announced(self) -> int:
+        """Addresses that peers announced, as far as it is counted."""
+        return self._count("mptcp.event.announced") or self._count("mptcp.mib.addaddr") or 0
+
+    def closed_by(self, reason: str = "") -> Dict[str, int]:
+        """Why subflows closed: how often, by reason of the peer (RFC 8684) or by error; `reason`: only this."""
+        found = {str(name): self._count(metric, name) or 0
+                 for metric in _CLOSED_BY for name in self.view.now.all(metric)}
+        return {name: count for name, count in found.items() if count and name != "unspecified"
+                and reason in ("", name)}

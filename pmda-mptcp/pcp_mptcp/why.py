@@ -6,10 +6,10 @@ for the later ones follow from it.  RFC 8684 has the protocol, mptcp(7) and
 ip-mptcp(8) the settings.
 """
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 from . import text
-from .case import Case
+from .case import Case, Numbers
 from .tables import split
 from .text import Paint
 
@@ -18,6 +18,10 @@ _COLOURS = {GOOD: "green", NOTE: "grey", BAD: "red"}
 
 _STRIPPED = ("the peer answers, but not with MPTCP: a firewall or proxy on the way strips the option, or the peer has "
              "MPTCP off, or its program listens with plain TCP")
+
+#: Counters of what ends MPTCP after a handshake that spoke it.
+_LATER = ("mpcapabledatafallback", "dssfallback", "dsscorruptionfallback", "infinitemaprx", "infinitemaptx",
+          "md5sigfallback", "simultconnectfallback")
 
 
 class Step(NamedTuple):
@@ -40,43 +44,49 @@ def _enabled(case: Case) -> Step:
 def _asked(case: Case) -> Step:
     connections = case.connections
     if case.service:
-        spoken, plain = case.of_service("mptcp_connections") or 0, case.of_service("tcp_connections") or 0
-        said = f"the service has {text.plural(spoken, 'MPTCP connection')} and {plain} of plain TCP"
-        if plain and not spoken:
-            arrived = case.numbers("mpcapablesynrx")
-            said += f", {arrived.say(('mpcapablesynrx', 'SYNs asked for MPTCP'))}"
-            return Step("asked", BAD, said, "the clients' SYNs arrive without MPTCP: the clients do not ask for it, or "
-                        "a firewall or proxy on the way strips it", ["on a client: pcp mptcp why " + case.wanted,
-                                                                     "mptcpize run PROGRAM makes a program ask for it"])
-        if not connections:
-            return Step("asked", NOTE, said + ": nobody to look at")
-        return Step("asked", GOOD, said)
+        return _served(case)
     if not connections and "mptcp.connection.subflows" not in case.view.now:
         return Step("asked", NOTE, "single connections were not recorded (pmlogger's group mptcp/subflows has them); "
                     f"there are {text.number(case.view.host('connections'))}")
     if not connections:
         return Step("asked", NOTE, "no MPTCP connection is established: does the program ask for MPTCP? "
                     "mptcpize(8) makes it")
-    roles = {frozenset({True}): "as the server", frozenset({False}): "as the client"}.get(frozenset(case.roles), "")
+    role = {frozenset({True}): " as the server", frozenset({False}): " as the client"}.get(frozenset(case.roles), "")
     named = ", ".join(one.name for one in connections[:8]) + (" ..." if len(connections) > 8 else "")
-    return Step("asked", GOOD, f"{text.plural(len(connections), 'connection')} {roles}: {named}".replace(" :", ":"))
+    return Step("asked", GOOD, f"{text.plural(len(connections), 'connection')}{role}: {named}")
+
+
+def _served(case: Case) -> Step:
+    """The clients of a service."""
+    spoken, plain = case.of_service("mptcp_connections") or 0, case.of_service("tcp_connections") or 0
+    arrived = case.numbers("mpcapablesynrx", "mpcapableackrx", "mpcapablefallbackack")
+    said = (f"connections of the service: MPTCP {spoken}, plain TCP {plain}; SYNs with MPTCP: "
+            + arrived.say(("mpcapablesynrx", "received")))
+    if spoken or not plain:
+        return Step("asked", GOOD if spoken else NOTE, said)
+    if arrived["mpcapablesynrx"] and not arrived["mpcapableackrx"]:
+        return Step("asked", BAD, said, "SYNs arrive with MPTCP, and the answers of this host lose it on the way back: "
+                    "a firewall or proxy strips the option", ["compare the SYN/ACK on both sides with tcpdump"])
+    return Step("asked", BAD, said, "the clients' SYNs arrive without MPTCP: the clients do not ask for it, or a "
+                "firewall or proxy on the way strips or drops it",
+                [f"on a client: pcp mptcp why {case.wanted}", "mptcpize run PROGRAM makes a program ask for it"])
 
 
 def _blackhole(case: Case) -> Step:
-    seen = case.numbers("mpcapablesyntxdisabled", "blackhole", "mpcapablesyntxdrop")
-    if seen.values["blackhole"] is None:
+    seen = case.numbers("blackhole", "mpcapablesyntxdrop", "mpcapablesyntxdisabled")
+    if not seen.known("blackhole"):
         return Step("blackhole", NOTE, "this kernel does not look for blackholes")
-    seen = seen if seen.recent else case.numbers("mpcapablesyntxdrop", "blackhole", "mpcapablesyntxdisabled")
-    said = "found: " + seen.say(("blackhole", "blackholes"), ("mpcapablesyntxdrop", "SYNs answered only without MPTCP"),
-                                ("mpcapablesyntxdisabled", "connections made TCP for it"))
-    fallen = any(one.fallback and not one.server_side for one in case.connections)
-    if (seen["blackhole"] or seen["mpcapablesyntxdisabled"] or seen["mpcapablesyntxdrop"]) and (seen.recent or fallen):
+    said = seen.say(("blackhole", "found"), ("mpcapablesyntxdrop", "SYNs answered only without MPTCP"),
+                    ("mpcapablesyntxdisabled", "connections made TCP for it"))
+    if said == "none":
+        return Step("blackhole", GOOD, said)
+    if case.recent or any(one.fallback and not one.server_side for one in case.connections):
+        back = case.view.host("sysctl.blackhole_timeout") or 3600
         return Step("blackhole", BAD, said, "a firewall on the way drops SYNs that ask for MPTCP (a blackhole); this "
                     "host then opens new connections as TCP for a while (net.mptcp.blackhole_timeout, growing)",
                     ["find the firewall: it must let TCP option 30 pass",
-                     "then forget it: sysctl -w net.mptcp.blackhole_timeout=0, and back to "
-                     f"{case.view.host('sysctl.blackhole_timeout') or 3600}"])
-    return Step("blackhole", NOTE if any(filter(None, seen.values.values())) else GOOD, said)
+                     f"then forget it: sysctl -w net.mptcp.blackhole_timeout=0, and back to {back}"])
+    return Step("blackhole", NOTE, said)
 
 
 def _handshake(case: Case) -> Step:
@@ -90,20 +100,18 @@ def _handshake(case: Case) -> Step:
         said = "SYNs: " + seen.say(("mpcapablesynrx", "received"), ("mpcapableackrx", "made connections"),
                                    ("mpcapablefallbackack", "became TCP"))
     fallen = [one for one in case.connections if one.fallback]
-    if fallen:
-        later = case.numbers("mpcapabledatafallback", "dssfallback", "dsscorruptionfallback", "infinitemaprx",
-                             "infinitemaptx", "md5sigfallback", "simultconnectfallback")
-        after = {name: count for name, count in later.values.items() if count}
-        which = ", ".join(f"{one.name} to {one.remote}" for one in fallen[:4])
-        if after and not seen["mpcapablefallbacksynack"]:
-            named = ", ".join(f"{name} {count}" for name, count in after.items())
-            return Step("handshake", BAD, f"{said}; {which} fell back later: {named}", "the first packets spoke MPTCP, "
-                        "then a proxy or firewall on the way changed or dropped the option or the data",
-                        ["look for a middlebox that rewrites TCP (proxy, load balancer, ALG) on the way"])
-        return Step("handshake", BAD, f"{said}; fell back to TCP: {which}", _STRIPPED,
-                    ["on the peer: sysctl net.mptcp.enabled; pcp mptcp why PORT",
-                     "compare the SYN on both sides: tcpdump 'tcp[tcpflags] & tcp-syn != 0'"])
-    return Step("handshake", GOOD if case.connections else NOTE, said)
+    if not fallen:
+        return Step("handshake", GOOD if case.connections else NOTE, said)
+    later = case.numbers(*_LATER)
+    after = ", ".join(f"{name} {later[name]}" for name in _LATER if later[name])
+    said += "; fell back to TCP: " + ", ".join(f"{one.name} to {one.remote}" for one in fallen[:4])
+    if after and not seen["mpcapablefallbacksynack"]:
+        return Step("handshake", BAD, f"{said}, after the handshake: {after}", "the first packets spoke MPTCP, then a "
+                    "proxy or firewall on the way changed or dropped the option or the data",
+                    ["look for a middlebox that rewrites TCP (proxy, load balancer, ALG) on the way"])
+    return Step("handshake", BAD, said, _STRIPPED,
+                ["on the peer: sysctl net.mptcp.enabled; pcp mptcp why PORT",
+                 "compare the SYN on both sides: tcpdump 'tcp[tcpflags] & tcp-syn != 0'"])
 
 
 def _limits(case: Case) -> Step:
@@ -114,10 +122,9 @@ def _limits(case: Case) -> Step:
     if subflows == 0:
         return Step("limits", BAD, said, "the limit lets no connection have a second subflow",
                     ["ip mptcp limits set subflows 8 add_addr_accepted 8"])
-    announced = case.view.host("event.announced") or case.view.now.value("mptcp.mib.addaddr")
     own = any("subflow" in one.flags or "fullmesh" in one.flags for one in case.endpoints)
-    if accepted == 0 and announced and not own and case.roles != {True}:
-        return Step("limits", BAD, f"{said}; addresses announced by peers: {announced}",
+    if accepted == 0 and case.announced and not own and case.roles != {True}:
+        return Step("limits", BAD, f"{said}; addresses announced by peers: {case.announced}",
                     "the peer announced addresses, and the limit lets none be accepted",
                     ["ip mptcp limits set add_addr_accepted 8"])
     full = [one for one in case.spoken if one.subflows_max and (one.subflows or 0) > one.subflows_max]
@@ -155,70 +162,75 @@ def _endpoints(case: Case) -> Step:
         flag = "signal" if server else "subflow"
         return Step("endpoints", BAD, "none; links without MPTCP: " + ", ".join(free),
                     "the path manager is not told which addresses to use" +
-                    (": this host announces none" if server else ", and the peer announced none that is used"),
+                    (": this host announces none" if server else ", and no announcement of the peer arrived"),
                     [f"ip mptcp endpoint add {address} dev {name} {flag}" for name, address in free.items()])
     return Step("endpoints", NOTE, "none" + (", but the peer's announced addresses are joined" if joined else
                                              ", and no other link to use"))
 
 
 def _announced(case: Case) -> Step:
-    sent = case.numbers("addaddrtx", "echoadd", "addaddrtxdrop")
-    got = case.numbers("addaddr", "echoaddtx", "addaddrdrop")
-    said = (f"sent: {sent.say(('addaddrtx', 'ADD_ADDR'), ('echoadd', 'confirmed'), ('addaddrtxdrop', 'not sent'))}; "
-            f"received: {got.say(('addaddr', 'ADD_ADDR'), ('echoaddtx', 'confirmed'), ('addaddrdrop', 'dropped'))}")
+    seen = case.numbers("addaddrtx", "echoadd", "addaddrtxdrop", "addaddr", "echoaddtx", "addaddrdrop")
+    said = ("sent: " + seen.say(("addaddrtx", "ADD_ADDR"), ("echoadd", "confirmed"), ("addaddrtxdrop", "not sent"))
+            + "; received: " + seen.say(("addaddr", "ADD_ADDR"), ("echoaddtx", "confirmed"), ("addaddrdrop", "dropped")))
     signal = any("signal" in one.flags for one in case.endpoints)
-    if signal and sent["addaddrtx"] and not sent["echoadd"]:
+    if signal and seen["addaddrtx"] and not seen["echoadd"]:
         return Step("announced", BAD, said, "the announced addresses are never confirmed: a firewall drops or strips "
                     "ADD_ADDR, or the peer ignores it", ["on the peer: pcp mptcp why; does mptcp.mib.addaddr rise?"])
-    if signal and sent["addaddrtxdrop"] and not sent["addaddrtx"]:
+    if signal and seen["addaddrtxdrop"] and not seen["addaddrtx"]:
         return Step("announced", BAD, said, "the announcements found no room in the packets' options (timestamps and "
                     "IPv6 together)", ["sysctl -w net.ipv4.tcp_timestamps=0, or announce without a port"])
-    return Step("announced", GOOD if sent["echoadd"] or got["addaddr"] else NOTE, said)
+    return Step("announced", GOOD if seen["echoadd"] or seen["addaddr"] else NOTE, said)
 
 
 def _joins(case: Case) -> Step:
-    sent = case.numbers("mpjoinsyntx", "mpjoinsynackrx", "mpjoinsynackhmacfailure", "mpjoinsyntxbinderr",
-                        "mpjoinsyntxconnecterr", "mpjoinsyntxcreatskerr")
-    got = case.numbers("mpjoinsynrx", "mpjoinackrx", "mpjoinackhmacfailure", "mpjoinnotokenfound", "mpjoinrejected")
-    said = "; ".join((
-        "sent: " + sent.say(("mpjoinsyntx", "joins"), ("mpjoinsynackrx", "answered"),
-                            ("mpjoinsynackhmacfailure", "with a wrong HMAC")),
-        "received: " + got.say(("mpjoinsynrx", "joins"), ("mpjoinackrx", "completed"), ("mpjoinrejected", "rejected"))))
-    closed = case.closed_by()
+    seen = case.numbers("mpjoinsyntx", "mpjoinsynackrx", "mpjoinsynackhmacfailure", "mpjoinsyntxbinderr",
+                        "mpjoinsyntxconnecterr", "mpjoinsyntxcreatskerr", "mprsttx", "mpjoinsynrx", "mpjoinackrx",
+                        "mpjoinackhmacfailure", "mpjoinnotokenfound", "mpjoinrejected", "echoadd")
+    said = ("sent: " + seen.say(("mpjoinsyntx", "joins"), ("mpjoinsynackrx", "answered"),
+                                ("mpjoinsynackhmacfailure", "wrong HMAC"))
+            + "; received: " + seen.say(("mpjoinsynrx", "joins"), ("mpjoinackrx", "completed"),
+                                        ("mpjoinackhmacfailure", "wrong HMAC"), ("mpjoinrejected", "rejected")))
+    closed = ", ".join(f"{name} {count}" for name, count in case.closed_by().items())
     said += f"; subflows closed by: {closed}" if closed else ""
-    return _bad_joins(case, sent, got, said) or Step(
-        "joins", GOOD if sent["mpjoinsynackrx"] or got["mpjoinackrx"] else NOTE, said)
-
-
-def _bad_joins(case: Case, sent: Any, got: Any, said: str) -> Optional[Step]:
-    where = ", ".join(one.name for one in case.idle_endpoints) or "the further paths"
-    refused = case.view.now.value("mptcp.event.subflow_closed_by.error", "ECONNREFUSED") or 0
-    rules = (
-        (sent["mpjoinsynackhmacfailure"] or got["mpjoinackhmacfailure"],
-         "joins fail their authentication (HMAC): a middlebox changes packets, or somebody forges them",
-         "capture a join on both sides and compare"),
-        (got["mpjoinrejected"] * 2 > got["mpjoinackrx"] - got["mpjoinrejected"] and got["mpjoinrejected"],
-         "this host rejects joins: its limit of subflows is reached", "ip mptcp limits set subflows 8"),
-        (sent["mpjoinsyntxbinderr"] or sent["mpjoinsyntxconnecterr"],
-         "joins fail on this host: the address is not there any more, or there is no route from it",
-         f"ip route get PEER from ADDRESS; {where}"),
-        (refused and sent["mpjoinsyntx"] > sent["mpjoinsynackrx"],
-         "joins are refused with a reset: a firewall on the way rejects them, or nobody listens at the announced "
-         "address", f"the paths of {where}: a capture tells who sends the RST"),
-        (sent["mpjoinsyntx"] and sent["mpjoinsynackrx"] * 2 < sent["mpjoinsyntx"],
-         "joins get no answer: a firewall on the way drops them (MP_JOIN, TCP option 30), or there is no way from "
-         "here to the peer's address", f"the paths of {where}: tcpdump on the link shows SYNs without an answer"),
-        (got["mpjoinsynrx"] and got["mpjoinackrx"] * 2 < got["mpjoinsynrx"] and not got["mpjoinnotokenfound"],
-         "peers begin joins that never complete: the answers of this host are lost on the way, or refused",
-         "the routes back to the peer's further addresses: ip route get PEER from ADDRESS"),
-        (got["mpjoinnotokenfound"] and got["mpjoinackrx"] < got["mpjoinnotokenfound"],
-         "joins arrive for connections that this host does not have: a load balancer sends them to the wrong server",
-         "the load balancer must keep all subflows of a connection on one server, or announce the server's address"),
-    )
-    for found, cause, mend in rules:
+    for found, cause, mend in _faults(case, seen):
         if found:
             return Step("joins", BAD, said, cause, [mend])
-    return None
+    return Step("joins", GOOD if seen["mpjoinsynackrx"] or seen["mpjoinackrx"] else NOTE, said)
+
+
+def _faults(case: Case, seen: Numbers) -> Sequence[Tuple[bool, str, str]]:
+    """(Is it so, what it means, what to do) of joins, the most certain first."""
+    unanswered = seen["mpjoinsyntx"] - seen["mpjoinsynackrx"]
+    mostly = unanswered * 2 > seen["mpjoinsyntx"]
+    incomplete = seen["mpjoinsynrx"] - seen["mpjoinackrx"]
+    announced = any("signal" in one.flags and not one.subflows for one in case.endpoints)
+    return (
+        (bool(seen["mpjoinsynackhmacfailure"] or seen["mpjoinackhmacfailure"]),
+         "joins fail their authentication (HMAC): a middlebox changes packets, or somebody forges them",
+         "capture a join on both sides and compare"),
+        (seen["mpjoinrejected"] * 2 > seen["mpjoinackrx"],
+         "this host rejects joins: its limit of subflows is reached", "ip mptcp limits set subflows 8"),
+        (bool(seen["mpjoinsyntxbinderr"] or seen["mpjoinsyntxconnecterr"]) and not seen["mpjoinsynackrx"],
+         "joins fail on this host: the address is not there any more, or there is no route from it",
+         "ip route get PEER from ADDRESS, for " + case.missing),
+        (unanswered > 0 and bool(case.closed_by("ECONNREFUSED")),
+         "joins are refused with a reset: a firewall on the way rejects them, or nobody listens at the address",
+         f"{case.missing}: a capture there tells who sends the RST"),
+        (mostly and seen["mprsttx"] >= unanswered,
+         "joins are answered by plain TCP: a firewall or proxy on the way strips the option from them, or another "
+         "machine has the announced address", f"{case.missing}: compare the SYN on both sides with tcpdump"),
+        (mostly, "joins get no answer: a firewall on the way drops them (MP_JOIN, TCP option 30), or there is no way "
+         "from here to the peer's address", f"{case.missing}: tcpdump there shows SYNs without an answer"),
+        (incomplete * 2 > seen["mpjoinsynrx"] and not seen["mpjoinnotokenfound"],
+         "peers begin joins that never complete: the answers of this host, or the last packet of the join, are lost on "
+         "the way", "the routes back to the peer's further addresses: ip route get PEER from ADDRESS; then a firewall"),
+        (seen["mpjoinnotokenfound"] > seen["mpjoinackrx"],
+         "joins arrive for connections that this host does not have: a load balancer sends them to the wrong server",
+         "the load balancer must keep all subflows of a connection on one server, or announce the server's address"),
+        (announced and bool(seen["echoadd"]) and not seen["mpjoinsynrx"],
+         "the peer knows the announced addresses, and none of its joins arrives: its limits are 0, or a firewall on "
+         "the way drops joins", "on the peer: pcp mptcp why " + case.wanted),
+    )
 
 
 def _subflows(case: Case) -> Step:
@@ -239,9 +251,8 @@ def _subflows(case: Case) -> Step:
                                                  f"from {split(flow.local)[0]}"])
     lost = [one for one in case.spoken if (one.live or 0) < (one.most or 0)]
     if lost:
-        return Step("subflows", BAD, f"{said}; {lost[0].name} had {lost[0].most}", "subflows were closed, and the "
-                    "kernel does not join again by itself" + (f" (closed by: {case.closed_by()})"
-                                                              if case.closed_by() else ""),
+        return Step("subflows", BAD, f"{said}; {lost[0].name} had {lost[0].most} live ones",
+                    "subflows were closed, and the kernel does not join again by itself",
                     ["pcp mptcp events tells when and why", "a new connection gets all paths again"])
     return Step("subflows", GOOD if case.healthy else NOTE, said)
 
