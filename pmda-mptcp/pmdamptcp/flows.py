@@ -104,14 +104,15 @@ class Connection(Flow):
 class Subflow(Flow):
     """A TCP subflow of a connection.  Only those that are instances have a row."""
 
-    __slots__ = ("id", "cookie", "token", "connection", "number", "family", "identity", "initial", "born", "due",
-                 "missing", "ended", "seen", "noticed", "shown", "received", "sent", "retrans", "route", "path",
-                 "carrier", "routed", "live", "backup", "_name")
+    __slots__ = ("id", "cookie", "token", "connection", "number", "family", "identity", "initial", "told", "born",
+                 "due", "missing", "ended", "seen", "noticed", "shown", "received", "sent", "retrans", "route",
+                 "path", "carrier", "routed", "live", "backup", "_name")
 
     def __init__(self, connection: Connection, family: int, identity: bytes, initial: bool):
         self.connection, self.token = connection, connection.token
         self.family, self.identity = family, identity
         self.initial = initial  # did it open the connection, rather than join it?  Address id 0 does not tell
+        self.told = False  # has an event told of it?  The next one with its ends is another's
         self.cookie = 0  # not met yet: only an event has told of it
         self.born = self.due = 0.0  # when the listener heard of it, and when it looks at it next
         self.missing = False  # did a lookup find no such socket?

@@ -72,11 +72,18 @@ class Ledger:
         connection.id = 0
         self._tidy(connection)
 
+    def doubt(self) -> None:
+        """Messages were lost: of no connection are all subflows known for sure."""
+        for connection in self._connections.values():
+            connection.whole = False
+
     # What is told of single subflows.
 
     def open(self, event: Event) -> Optional[Subflow]:
         """An event of a connection or of a subflow; returns the subflow unless it is known.  To be settled."""
-        if self.of_event(event):
+        known = self.of_event(event)
+        if known and not known.told:
+            known.told = True  # a dump came first
             return None
         initial = event.kind == CREATED
         connection = self.connection(event.token)
@@ -84,7 +91,7 @@ class Ledger:
             connection = self._connections[event.token] = Connection(event.token)
         connection.whole |= initial and not connection.flows
         flow = self._add(connection, event.family, event.identity, initial)
-        flow.backup = event.backup and inet_diag.BACKUP_REM
+        flow.told, flow.backup = True, event.backup and inet_diag.BACKUP_REM
         return flow
 
     def meet(self, decoded: Decoded) -> Subflow:
@@ -196,11 +203,15 @@ class Ledger:
         flow = self._by_cookie.get(cookie)
         ends = inet_diag.ends(data, offset)
         zeroed = ends[2:4] == b"\0\0"  # no remote port
+        newest = self._by_ends.get(ends)
+        if flow and newest and newest is not flow and not newest.cookie and ends != _ends(flow.identity):
+            self.retire(flow)  # a socket that was connected anew is another subflow
+            flow = None
         if flow is None:
             if ends in self._older:
                 flow = self._older[ends][0]
             else:
-                flow = self._by_ends.get(ends)
+                flow = newest
                 if flow is None or flow.cookie:
                     return None
         if zeroed:

@@ -194,6 +194,7 @@ class Listener(threading.Thread):
                 self._log("listener: a receive buffer ran over, messages are lost; mptcp.agent.overruns counts it")
             # At once for what was opened, and once more: what is gone is known by two rounds without it.
             overruns = self.overruns
+            self._ledger.doubt()
             self._round(whole=True)
             self._seen_overruns = overruns
             self._due = monotonic() + AFTER_OVERRUN

@@ -142,7 +142,7 @@ class Watch:
         subflows did; asked for in this order, it is never too much.
         """
         connection = flow.connection
-        others = {one for one in connection.flows if one is not flow and one.cookie}
+        others = {one for one in connection.flows if one is not flow}
         if not connection.whole or not others or any(one.carrier is None for one in connection.flows):
             return
         row, total = Row(), None

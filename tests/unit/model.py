@@ -237,12 +237,12 @@ class Kernel:
 
     def _end(self, one):
         """The last of a socket: it is gone, and its end is told."""
-        one.hashed, one.state = False, CLOSED
+        certain, one.hashed, one.state = one.told and one.hashed, False, CLOSED
         self.sockets.remove(one)
         message = one.message()
         if one.connection:
             self.gone.append((one.connection, self.samples, one.ends))
-        if not one.told:
+        if not certain:
             self.blocked.append((one.ends, message, 0))
         self.ends.send(message)
 

@@ -257,3 +257,55 @@ TestExact = Machine.TestCase
 TestExact.settings = settings(max_examples=250, stateful_step_count=40, derandomize=True, deadline=None)
 TestLossy = LossyMachine.TestCase
 TestLossy.settings = settings(max_examples=250, stateful_step_count=40, derandomize=True, deadline=None)
+
+
+# What such runs once came to, in its shortest form.
+FOUND = {
+    "a subflow outlives its connection": (
+        [], ["accept 0 0 0"], ["sample", "close 0 0 0", "finish 0 0 0", "sample", "sample"]),
+    "and it is older than the agent": (
+        ["accept 3 9 6", "close 0 0 0", "carry 0 1 4", "finish 0 0 0"], [], []),
+    "a token is used again at once": (
+        ["connect 0 0 3"], [], ["refuse 0 0 0", "accept 1 0 0", "sample"]),
+    "TCP after all, once a sample has seen it begin": (
+        ["connect 2 1 1"], [], ["speak_tcp 0 0 0", "carry 0 5 5", "tick"]),
+    "the initial subflow is lost while another was only told of": (
+        [], ["accept 2 7 7"], ["sample", "join 0 3 1", "sample", "join 0 4 1", "tick", "zero 0 0 0", "carry 1 8 0",
+                               "tick"]),
+    "a subflow ends and joins again with the same ends": (
+        [], ["accept 0 0 0", "join 0 1 1"], ["sample", "reset 0 0 0", "join 0 1 1", "carry 1 1 1", "tick",
+                                             "reset 0 0 0", "tick"]),
+    "an overrun hides the end of a subflow, and then the initial one is lost": (
+        [], ["accept 4 0 0", "join 0 5 1"], ["carry 1 7 0", "overrun 2 0 0", "reset 0 0 0", "join 0 0 1", "sample",
+                                             "sample", "sample", "zero 0 0 0", "tick", "tick"]),
+    "an overrun hides a whole subflow, and then the initial one is lost": (
+        [], ["accept 4 0 0", "join 0 5 1"], ["sample", "overrun 2 0 0", "join 0 0 1", "carry 2 7 0", "reset 1 0 0",
+                                             "sample", "zero 0 0 0", "tick", "tick"]),
+    "a socket is connected anew, and nobody looks": (
+        ["accept 11 4 0"], [], ["zero 0 0 0", "connect_anew 0 0 0", "answer 0 0 0", "carry 0 0 7", "close 0 0 0",
+                                "leave 0 0 0"]),
+}
+
+
+@pytest.mark.parametrize("before, since, steps", FOUND.values(), ids=FOUND)
+def test_what_was_found(before, since, steps):
+    """All that must hold does so after each step, and at the end."""
+    def doing(step):
+        name, *numbers = step.split()
+        return (name, *map(int, numbers))
+
+    machine = Machine()
+    try:
+        machine.start([doing(step) for step in before], [doing(step) for step in since], patient=False)
+        for step in steps:
+            if step == "sample":
+                machine.sample(many=False)
+            elif step == "tick":
+                machine.tick(0.02)
+            else:
+                machine.do(doing(step))
+            machine.totals_only_grow()
+            machine.nothing_is_booked_twice()
+            machine.a_sample_is_of_one_piece()
+    finally:
+        machine.teardown()
