@@ -117,6 +117,11 @@ class Case:
                 if value and name != "lo" and name in up}
 
     @property
+    def down(self) -> Set[str]:
+        """Links that are down or gone."""
+        return {link.name for link in self.view.links if link.up is False}
+
+    @property
     def userspace(self) -> bool:
         """Does a program such as mptcpd decide about subflows?"""
         return self.view.host("sysctl.path_manager") == "userspace" or self.view.host("sysctl.pm_type") == 1

@@ -170,6 +170,7 @@ class Command(NamedTuple):
     metrics: Sequence[str]
     page: Callable[[View, Arguments, Paint], Page]
     headed: bool = True
+    once: bool = False  # an interval is how long it looks, not how often it answers
 
 
 def _overview(view: View, arguments: Arguments, paint: Paint) -> Page:
@@ -222,8 +223,10 @@ COMMANDS = {
     "connections": Command("a table of connections; NAME: one of them, its subflows side by side", tables.METRICS,
                            _connections),
     "subflows": Command("a table of subflows", tables.METRICS, _subflows),
-    "why": Command("ADDRESS, PORT or CONNECTION: why it has no more paths, step by step", case.METRICS, _why),
-    "check": Command("the health rules, with the exit status of a monitoring plugin", checks.METRICS, _check, False),
+    "why": Command("ADDRESS, PORT or CONNECTION: why it has no more paths, step by step", case.METRICS, _why,
+                   once=True),
+    "check": Command("the health rules, with the exit status of a monitoring plugin", checks.METRICS, _check, False,
+                     once=True),
 }
 
 
@@ -313,6 +316,8 @@ def run(argv: Sequence[str]) -> int:
         return OK
     source = Source(arguments.context, arguments.pcp)
     source.choose(command.metrics)
+    if command.once and source.live:
+        source.samples = source.samples or 1
     printer = Printer(source, arguments, command)
     if "full-screen" in arguments:
         printer.draw()

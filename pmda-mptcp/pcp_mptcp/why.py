@@ -99,6 +99,12 @@ def _handshake(case: Case) -> Step:
         seen = case.numbers("mpcapablesynrx", "mpcapableackrx", "mpcapablefallbackack")
         said = "SYNs: " + seen.say(("mpcapablesynrx", "received"), ("mpcapableackrx", "made connections"),
                                    ("mpcapablefallbackack", "became TCP"))
+    asking = [one for one in case.connections if one.state == "SYN-SENT"]
+    if asking:
+        return Step("handshake", BAD, f"{said}; waits for an answer: {asking[0].name} to {asking[0].remote}",
+                    "the peer has not answered, so far, at all: nobody there, or a firewall drops the SYN; if only those "
+                    "with MPTCP are dropped, one without follows in a few seconds",
+                    [f"look again in some seconds; ping {split(asking[0].remote)[0]}"])
     fallen = [one for one in case.connections if one.fallback]
     if not fallen:
         return Step("handshake", GOOD if case.connections else NOTE, said)
@@ -128,7 +134,7 @@ def _limits(case: Case) -> Step:
                     "the peer announced addresses, and the limit lets none be accepted",
                     ["ip mptcp limits set add_addr_accepted 8"])
     full = [one for one in case.spoken if one.subflows_max and (one.subflows or 0) > one.subflows_max]
-    if full and case.idle_endpoints:
+    if full and any(one.owner not in ("", *case.down) for one in case.idle_endpoints):
         return Step("limits", BAD, f"{said}; {full[0].name} has its most: 1 + {full[0].subflows_max}",
                     "the limit of subflows is reached, so some endpoints stay without one",
                     [f"ip mptcp limits set subflows {len(case.endpoints) + 1}"])
@@ -140,7 +146,6 @@ def _endpoints(case: Case) -> Step:
         return Step("endpoints", NOTE, "not the kernel's: the userspace path manager chooses addresses")
     used = case.endpoints
     said = ", ".join(f"{one.name} ({one.flags}; {text.plural(one.subflows, 'live subflow')})" for one in used)
-    down = {link.name for link in case.view.links if link.up is False}
     for one in used:
         if one.owner == "":
             return Step("endpoints", BAD, said, f"no interface has the address of endpoint {one.name}",
@@ -150,7 +155,7 @@ def _endpoints(case: Case) -> Step:
                         f"another link than {one.owner or 'its own'}",
                         [f"ip rule add from {one.address} table N",
                          f"ip route add default via GATEWAY dev {one.owner or 'INTERFACE'} table N"])
-        if one.owner in down and one.subflows == 0:
+        if one.owner in case.down and one.subflows == 0:
             return Step("endpoints", BAD, said, f"{one.owner}, the link of endpoint {one.name}, is down",
                         [f"ip link show {one.owner}"])
     if used or case.healthy:
@@ -170,8 +175,9 @@ def _endpoints(case: Case) -> Step:
 
 def _announced(case: Case) -> Step:
     seen = case.numbers("addaddrtx", "echoadd", "addaddrtxdrop", "addaddr", "echoaddtx", "addaddrdrop")
-    said = ("sent: " + seen.say(("addaddrtx", "ADD_ADDR"), ("echoadd", "confirmed"), ("addaddrtxdrop", "not sent"))
-            + "; received: " + seen.say(("addaddr", "ADD_ADDR"), ("echoaddtx", "confirmed"), ("addaddrdrop", "dropped")))
+    said = ("sent: " + seen.say(("addaddrtx", "ADD_ADDR"), ("echoadd", "confirmed"), ("addaddrtxdrop", "dropped"))
+            + "; received: " + seen.say(("addaddr", "ADD_ADDR"), ("echoaddtx", "confirmed"),
+                                        ("addaddrdrop", "dropped")))
     signal = any("signal" in one.flags for one in case.endpoints)
     if signal and seen["addaddrtx"] and not seen["echoadd"]:
         return Step("announced", BAD, said, "the announced addresses are never confirmed: a firewall drops or strips "
