@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Options, commands and exit status of `pcp mptcp`: see pcp-mptcp(1)."""
+"""Commands and exit status of `pcp mptcp`: see pcp-mptcp(1)."""
 
 import json
 import os
 import sys
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence
 
-from pcp import pmapi
-
-from . import case, checks, overview, tables, text, why
-from .sample import Trouble
+from . import case, checks, overview, tables, text, timeline, why
+from .arguments import Arguments, Wrong
+from .sample import Sample, Trouble
 from .screen import Quit, Screen
 from .source import Source
 from .text import Paint
@@ -17,142 +16,6 @@ from .view import View
 
 OK, TROUBLE, FOUND, UNKNOWN = 0, 1, 2, 3
 _CHECK_STATUS = {checks.NOTE: OK, checks.WARNING: 1, checks.CRITICAL: 2}
-_STANDARD = "Align Archive Debug Host Finish Origin Start Samples Interval TimeZone HostZone Container Version Help"
-
-
-class Option(NamedTuple):
-    """An option of our own."""
-
-    name: str
-    letter: str
-    value: str  # what it takes, "" for nothing
-    text: str
-
-
-OPTIONS = (
-    Option("json", "", "", "print JSON, for programs"),
-    Option("color", "", "WHEN", "colours: auto, always or never"),
-    Option("full-screen", "f", "", "one screen, drawn anew until q is pressed"),
-    Option("sort", "", "COLUMN", "order of a table: the largest first"),
-    Option("reverse", "r", "", "turn the order round"),
-    Option("interface", "", "NAME", "only what uses this interface"),
-    Option("address", "", "ADDRESS", "only what has this address at either end"),
-    Option("port", "", "PORT", "only what has this port at either end"),
-    Option("process", "", "NAME|PID", "only connections of this program or process"),
-    Option("only", "", "RULE,...", "check: only these rules"),
-    Option("ignore", "", "RULE,...", "check: without these rules"),
-    Option("set", "", "NAME=NUMBER", "check: set a threshold; may be repeated"),
-    Option("list", "", "", "check: list the rules and thresholds"),
-)
-
-
-class Wrong(Trouble):
-    """The command line makes no sense."""
-
-
-class Arguments:
-    """The command line: PCP's options by its own parser, ours beside it."""
-
-    def __init__(self, argv: Sequence[str]):
-        self._given: Dict[str, str] = {}
-        self.settings: List[str] = []
-        self.pcp = self._options()
-        self.context: Optional[pmapi.pmContext] = None
-        if {"-?", "--help"} & set(argv):
-            pmapi.pmUsageErr().message()
-            raise SystemExit(OK)
-        self._connect(argv)
-        words = self.pcp.pmGetOperands() or []
-        self.command = words[0] if words else ""
-        self.words: List[str] = list(words[1:])
-
-    def _options(self) -> pmapi.pmOptions:
-        options = pmapi.pmOptions("A:a:D:h:O:S:s:T:t:Z:zfrV?", "mptcp [command] [options] [argument...]")
-        options.pmSetOptionCallback(self._own)
-        options.pmSetLongOptionHeader("Commands")
-        for name, command in COMMANDS.items():
-            options.pmSetLongOptionText(f"  {(name or '(none)').ljust(22)}{command.text}")
-        options.pmSetLongOptionHeader("Options")
-        for one in OPTIONS:
-            options.pmSetLongOption(one.name, int(bool(one.value)), one.letter, one.value, one.text)
-        options.pmSetLongOptionHeader("General options")
-        for name in _STANDARD.split():
-            getattr(options, "pmSetLongOption" + name)()
-        return options
-
-    def _own(self, option: str, value: Optional[str], unused: int) -> None:
-        name = next((one.name for one in OPTIONS if option in (one.name, one.letter)), option)
-        self._given[name] = value or ""
-        if name == "set":
-            self.settings.append(value or "")
-
-    def _connect(self, argv: Sequence[str]) -> None:
-        try:
-            self.context = pmapi.pmContext.fromOptions(self.pcp, list(argv))
-        except pmapi.pmUsageErr as error:
-            if self.pcp.pmGetOptionErrors():
-                error.message()
-                raise SystemExit(TROUBLE) from None
-            raise SystemExit(OK) from None  # --version
-        except pmapi.pmErr as error:
-            self._cannot(error)
-
-    def _cannot(self, error: pmapi.pmErr) -> None:
-        words = self.pcp.pmGetOperands() or [""]
-        if words[0] not in COMMANDS:
-            raise Wrong(_no_command(words[0])) from None
-        archives, hosts = self.pcp.pmGetOptionArchives(), self.pcp.pmGetOptionHosts()
-        why = error.message().split(" [", 1)[0]
-        if archives:
-            raise Trouble(f"cannot read the archive {archives[0]}: {why}") from None
-        raise Trouble(f"cannot reach pmcd on {hosts[0] if hosts else 'this host'}: {why}; is it running there? "
-                      "systemctl start pmcd") from None
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._given
-
-    def __getitem__(self, name: str) -> str:
-        return self._given.get(name, "")
-
-    @property
-    def filter(self) -> tables.Filter:
-        """Which connections and subflows are asked for."""
-        port = self["port"]
-        if port and not (port.isdigit() and 0 < int(port) < 65536):
-            raise Wrong(f"--port {port}: not a port number")
-        return tables.Filter(self["interface"], self["address"], int(port or 0), self["process"], tuple(self.words))
-
-    @property
-    def colours(self) -> bool:
-        """Are colours wanted?"""
-        when = self["color"] or "auto"
-        if when not in ("auto", "always", "never"):
-            raise Wrong(f"--color {when}: one of auto, always, never")
-        return when == "always" or (when == "auto" and sys.stdout.isatty() and "NO_COLOR" not in os.environ)
-
-    @property
-    def thresholds(self) -> checks.Thresholds:
-        """Those of --set."""
-        found = {}
-        for setting in self.settings:
-            name, _, value = setting.partition("=")
-            if name not in checks.THRESHOLDS:
-                raise Wrong(f"--set {setting}: no such threshold, there are: {', '.join(checks.THRESHOLDS)}")
-            try:
-                found[name] = float(value)
-            except ValueError:
-                raise Wrong(f"--set {setting}: not a number") from None
-        return found
-
-    @property
-    def rules(self) -> Sequence[checks.Rule]:
-        """Those of --only and --ignore."""
-        known = {rule.name: rule for rule in checks.RULES}
-        only, ignore = ([one for one in self[name].split(",") if one] for name in ("only", "ignore"))
-        for name in only + ignore:
-            if name not in known:
-                raise Wrong(f"no rule {name}, there are: {', '.join(known)}")
-        return [rule for name, rule in known.items() if (name in only or not only) and name not in ignore]
 
 
 class Page(NamedTuple):
@@ -170,12 +33,11 @@ class Command(NamedTuple):
     metrics: Sequence[str]
     page: Callable[[View, Arguments, Paint], Page]
     headed: bool = True
+    columns: Sequence[text.Column] = ()  # of its table
     once: bool = False  # an interval is how long it looks, not how often it answers
 
 
 def _overview(view: View, arguments: Arguments, paint: Paint) -> Page:
-    if arguments.words:
-        raise Wrong(f"no command {arguments.words[0]}")
     findings = checks.check(view, arguments.thresholds, arguments.rules)
     return Page(overview.lines(view, findings, paint), overview.data(view, findings))
 
@@ -221,13 +83,59 @@ def _why(view: View, arguments: Arguments, paint: Paint) -> Page:
 COMMANDS = {
     "": Command("one screen: is MPTCP used, over which links, is anything wrong", checks.METRICS, _overview),
     "connections": Command("a table of connections; NAME: one of them, its subflows side by side", tables.METRICS,
-                           _connections),
-    "subflows": Command("a table of subflows", tables.METRICS, _subflows),
+                           _connections, columns=tables.CONNECTION_COLUMNS),
+    "subflows": Command("a table of subflows", tables.METRICS, _subflows,
+                        columns=tables.SUBFLOW_COLUMNS),
     "why": Command("ADDRESS, PORT or CONNECTION: why it has no more paths, step by step", case.METRICS, _why,
                    once=True),
     "check": Command("the health rules, with the exit status of a monitoring plugin", checks.METRICS, _check, False,
                      once=True),
 }
+
+
+EVENTS = "what happened: subflows that came and went, links lost and back, failovers, fallbacks"
+
+_EVENT_COLOURS = {"link_lost": "red", "link_away": "red", "stalled": "red", "blackhole": "red", "link_back": "green",
+                  "recovered": "green", "link_down": "yellow", "degraded": "yellow", "fallback": "yellow",
+                  "join_failed": "yellow", "gap": "yellow", "agent_restarted": "yellow"}
+
+
+def _events(source: Source, arguments: Arguments) -> int:
+    """Tells what happens as it becomes known; of an archive also a summary."""
+    if arguments.words:
+        raise Wrong("events takes no argument, but a time window: -S, -T")
+    source.choose(timeline.METRICS)
+    paint, story = Paint(arguments.colours), timeline.Timeline()
+    told: List[timeline.Happening] = []
+
+    def tell(happenings: Sequence[timeline.Happening]) -> None:
+        told.extend(happenings)
+        for one in happenings:
+            if "json" in arguments:
+                print(json.dumps({**one._asdict(), "host": source.host}), flush=True)
+            else:
+                kind = paint(_EVENT_COLOURS.get(one.kind, ""), one.kind.ljust(17))
+                print(f"{source.clock(one.time)}  {kind}  {text.printable(one.text)}", flush=True)
+
+    samples = 0
+    for sample in _live_records(source) if source.live else source.records():
+        samples += sample is not None
+        tell(story.take(sample))
+    tell(story.end())
+    if not samples:
+        raise Trouble(f"{source.archive} has no MPTCP values in this time window, it spans: "
+                      f"pmdumplog -L {source.archive}")
+    if "json" not in arguments:
+        print("\n".join(["", *timeline.summary(told)] if told else ["Nothing happened."]))
+    return OK
+
+
+def _live_records(source: Source) -> Iterator[Sample]:
+    """Samples of a live host: as many as the options say, else until Ctrl-C."""
+    for number, (before, now) in enumerate(source.pairs(endless=True)):
+        if before is not None and not number:
+            yield before
+        yield now
 
 
 class Printer:
@@ -293,10 +201,6 @@ class Printer:
                 self._arguments.command or "overview": page.data}
 
 
-def _no_command(name: str) -> str:
-    return f"no command {name}, there are: {', '.join(filter(None, COMMANDS))}"
-
-
 def _list_rules() -> None:
     for rule in checks.RULES:
         print(f"{rule.name:20}{rule.text}")
@@ -307,14 +211,16 @@ def _list_rules() -> None:
 
 def run(argv: Sequence[str]) -> int:
     """Do what the command line says; returns the exit status."""
-    arguments = Arguments(argv)
-    command = COMMANDS.get(arguments.command)
-    if command is None:
-        raise Wrong(_no_command(arguments.command))
+    arguments = Arguments(argv, {**{name: one.text for name, one in COMMANDS.items()}, "events": EVENTS})
     if "list" in arguments:
         _list_rules()
         return OK
+    command = COMMANDS.get(arguments.command, COMMANDS[""])
+    if arguments["sort"]:
+        tables.column(command.columns, arguments["sort"])
     source = Source(arguments.context, arguments.pcp)
+    if arguments.command == "events":
+        return _events(source, arguments)
     source.choose(command.metrics)
     if command.once and source.live:
         source.samples = source.samples or 1

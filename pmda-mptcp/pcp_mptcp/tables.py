@@ -138,16 +138,22 @@ def known(view: View, what: str) -> None:
                       "mptcp/subflows, see pmlogconf(1)")
 
 
+def column(columns: Sequence[Column], key: str) -> Column:
+    """The column with this name or head."""
+    for one in columns:
+        if key.lower() in (one.key, one.head.lower()):
+            return one
+    raise Trouble(f"no column {key}, there are: {', '.join(one.key for one in columns) or 'none'}")
+
+
 def ordered(rows: Sequence[Any], columns: Sequence[Column], key: str, backwards: bool) -> List[Any]:
     """By a column: numbers with the largest first, text by the alphabet; what is not known comes last."""
     if not key:
         return list(reversed(rows)) if backwards else list(rows)
-    found = [one for one in columns if key.lower() in (one.key, one.head.lower())]
-    if not found:
-        raise Trouble(f"no column {key}, there are: {', '.join(one.key for one in columns)}")
-    values = [(getattr(row, found[0].key), row) for row in rows]
+    by = column(columns, key)
+    values = [(getattr(row, by.key), row) for row in rows]
     have = [(_natural(value), row) for value, row in values if value not in (None, "")]
-    have.sort(key=lambda pair: pair[0], reverse=found[0].right != backwards)
+    have.sort(key=lambda pair: pair[0], reverse=by.right != backwards)
     return [row for _, row in have] + [row for value, row in values if value in (None, "")]
 
 

@@ -102,8 +102,8 @@ def _handshake(case: Case) -> Step:
     asking = [one for one in case.connections if one.state == "SYN-SENT"]
     if asking:
         return Step("handshake", BAD, f"{said}; waits for an answer: {asking[0].name} to {asking[0].remote}",
-                    "the peer has not answered, so far, at all: nobody there, or a firewall drops the SYN; if only those "
-                    "with MPTCP are dropped, one without follows in a few seconds",
+                    "the peer has not answered, so far, at all: nobody there, or a firewall drops the SYN; if only "
+                    "those with MPTCP are dropped, one without follows in a few seconds",
                     [f"look again in some seconds; ping {split(asking[0].remote)[0]}"])
     fallen = [one for one in case.connections if one.fallback]
     if not fallen:
