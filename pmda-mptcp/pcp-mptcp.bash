@@ -15,13 +15,14 @@ _pcp_mptcp_commands="connections subflows events why check"
 _pcp_mptcp_options="--archive= --host= --start= --finish= --origin= --interval= --samples= --hostzone --timezone=
     --container= --json --color= --version --help"
 
-# Instances (-I) or values (-v) of a metric, one a line; words from the second on are the line's.
-_pcp_mptcp_ask() {
-    local what=$1 metric=$2 word previous= source=()
-    shift 2
+# The host or archive that stands on a line, as options in the array source.
+_pcp_mptcp_source() {
+    local word previous=
+    source=()
     for word; do
         case $previous in
-        -a | --archive | -h | --host) source=("${previous/#--archive/-a}" "$word") ;;
+        -a | --archive) source=(-a "$word") ;;
+        -h | --host) source=(-h "$word") ;;
         esac
         case $word in
         --archive=*) source=(-a "${word#*=}") ;;
@@ -29,9 +30,12 @@ _pcp_mptcp_ask() {
         esac
         previous=$word
     done
-    [[ ${source[0]} == --host ]] && source[0]=-h
-    # "NAME 2 "lo" "enp1s0"", or values without quotes if they are numbers
-    command timeout 3 pmprobe "${source[@]}" "$what" "$metric" 2>/dev/null |
+}
+
+# Instances (-I) or values (-v) of a metric, one a line.
+_pcp_mptcp_ask() {
+    # NAME 2 "lo" "enp1s0", and values without quotes if they are numbers
+    command timeout 3 pmprobe "${source[@]}" "$1" "$2" 2>/dev/null |
         command sed -n 's/^[^ ]* [1-9][0-9]* //p' | command grep -o '"[^"]*"\|[^ "]*' |
         command tr -d '"' | command sort -u
 }
@@ -44,8 +48,9 @@ _pcp_mptcp_archives() {
 
 # Completes word; all others of the line follow, the command of "pcp mptcp" being the first of its own.
 _pcp_mptcp_complete() {
-    local cur=$1 option=$2 command= word found
+    local cur=$1 option=$2 command= word found source
     shift 2
+    _pcp_mptcp_source "$@"
     for word; do
         [[ " $_pcp_mptcp_commands " == *" $word "* ]] && command=$word && break
     done
@@ -53,16 +58,20 @@ _pcp_mptcp_complete() {
     -a | --archive) found=$(_pcp_mptcp_archives "$cur") && compopt -o filenames -o nospace 2>/dev/null ;;
     -h | --host) found=$(compgen -A hostname) ;;
     --color) found="auto always never" ;;
-    --interface) found=$(_pcp_mptcp_ask -I mptcp.interface.up "$@") ;;
-    --address) found=$(_pcp_mptcp_ask -v mptcp.pm.endpoint.address "$@") ;;
-    --port) found=$(_pcp_mptcp_ask -v mptcp.service.port "$@") ;;
-    --process) found=$(_pcp_mptcp_ask -v mptcp.connection.command "$@") ;;
-    # The tool names its columns when it does not know one: "...: name, up, ..."
-    --sort) found=$(command pcp mptcp $command '--sort=?' 2>&1 </dev/null |
-        command sed -n 's/.*: //;s/,/ /gp' | command head -n 1) ;;
-    --only | --ignore) found=$(command pcp mptcp check --list 2>/dev/null </dev/null | command sed 's/[ :].*//') ;;
+    --interface) found=$(_pcp_mptcp_ask -I mptcp.interface.up) ;;
+    --address) found=$(_pcp_mptcp_ask -v mptcp.pm.endpoint.address) ;;
+    --port) found=$(_pcp_mptcp_ask -v mptcp.service.port) ;;
+    --process) found=$(_pcp_mptcp_ask -v mptcp.connection.command) ;;
+    # The tool names its columns when it does not know one: "...: name, interface, ..."
+    --sort) found=$(command timeout 5 pcp "${source[@]}" mptcp "$command" -t 0.1 '--sort=?' 2>&1 </dev/null |
+        command sed -n 's/.*: //;s/, / /gp' | command head -n 1) ;;
+    # "NAME  what it is", an empty line, and "THRESHOLD=NUMBER  what it is"
+    --only | --ignore) found=$(command pcp mptcp check --list 2>/dev/null </dev/null | command sed '/^$/,$d;s/ .*//')
+        [[ $cur == *,* ]] && found=$(compgen -P "${cur%,*}," -W "$found") ;;
+    --set) found=$(command pcp mptcp check --list 2>/dev/null </dev/null | command sed -n 's/^\([a-z_]*=\).*/\1/p')
+        compopt -o nospace 2>/dev/null ;;
     -S | --start | -T | --finish | -O | --origin | -t | --interval | -s | --samples | -Z | --timezone | \
-        --container | --set) return ;;
+        --container) return ;;
     *)
         if [[ $cur == -* ]]; then
             found=$_pcp_mptcp_options
@@ -76,8 +85,8 @@ _pcp_mptcp_complete() {
         elif [[ -z $command ]]; then
             found=$_pcp_mptcp_commands
         elif [[ $command == why ]]; then
-            found="$(_pcp_mptcp_ask -I mptcp.connection.name "$@" | command sed 's/ .*//')
-                $(_pcp_mptcp_ask -v mptcp.pm.endpoint.address "$@")"
+            found="$(_pcp_mptcp_ask -I mptcp.connection.name | command sed 's/ .*//')
+                $(_pcp_mptcp_ask -v mptcp.pm.endpoint.address)"
         fi
         ;;
     esac
