@@ -10,7 +10,7 @@ from . import case, checks, overview, tables, text, timeline, why
 from .arguments import Arguments, Wrong
 from .sample import Sample, Trouble
 from .screen import Quit, Screen
-from .source import Source
+from .source import INTERVAL, Source
 from .text import Paint
 from .view import View
 
@@ -166,10 +166,13 @@ class Printer:
             raise Wrong("--full-screen needs a terminal")
         with Screen() as screen:
             self._source.pause = screen.pause
+            screen.draw([f"{self._source.host}: looking ..."])
             try:
                 for before, now in self._endless(screen):
                     view = View(before, now)
                     screen.draw(self._headed(view, self._page(view)))
+                    if not self._source.live:
+                        screen.pause(self._source.interval or INTERVAL)
             except Quit:
                 pass
 
@@ -177,10 +180,10 @@ class Printer:
         while True:
             try:
                 yield from self._source.pairs(endless=True)
-                return
+                screen.pause(86400)  # the end of an archive, until q
             except Trouble as trouble:
                 screen.draw([str(trouble), "", "Trying again; q ends."])
-                screen.pause(self._source.interval or 2.0)
+                screen.pause(self._source.interval or INTERVAL)
 
     def _page(self, view: View) -> Page:
         page = self._command.page(view, self._arguments, self._paint)

@@ -4,6 +4,7 @@
 import os
 import re
 import select
+import shutil
 import sys
 import termios
 import time
@@ -50,7 +51,7 @@ class Screen:
 
     def draw(self, lines: List[str]) -> None:
         """Show these lines, as many as fit."""
-        columns, rows = os.get_terminal_size(sys.stdout.fileno())
+        columns, rows = shutil.get_terminal_size()
         shown = [cut(line, columns) + _REST_OF_LINE for line in lines[:rows]]
         if len(lines) > rows > 0:
             shown[-1] = f"... {len(lines) - rows + 1} more lines" + _REST_OF_LINE
