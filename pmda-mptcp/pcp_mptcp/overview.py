@@ -19,16 +19,16 @@ def _state(link: Link) -> str:
 LINK_COLUMNS = (
     words("name", "LINK"),
     words("state", "STATE", _state),
-    Column("subflows", "SUBFLOWS"),
-    Column("stalled", "STALLED", colour=lambda link: "red" if link.stalled else ""),
-    Column("backup", "BACKUP"),
+    Column("subflows", "FLOWS"),
+    Column("stalled", "STALLED", colour=lambda link: "red" if link.stalled else "", seldom=True),
+    Column("backup", "BACKUP", seldom=True),
     Column("in_rate", "IN", text.rate),
     Column("out_rate", "OUT", text.rate),
     Column("of_mptcp", "OF MPTCP", text.percent),
     Column("of_link", "OF LINK", text.percent),
     Column("rtt", "RTT", text.milliseconds),
-    Column("retrans", "RETRANS", text.percent),
-    Column("sole", "SOLE PATH", colour=lambda link: "yellow" if link.sole else ""),
+    Column("retrans", "RESENT", text.percent),
+    Column("sole", "SOLE", colour=lambda link: "yellow" if link.sole else ""),
 )
 
 

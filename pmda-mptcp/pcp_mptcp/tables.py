@@ -32,7 +32,7 @@ CONNECTION_COLUMNS = (
     Column("out_rate", "OUT", text.rate),
     Column("in_bytes", "RECEIVED", text.size),
     Column("out_bytes", "SENT", text.size),
-    Column("retrans", "RETRANS", text.percent),
+    Column("retrans", "RESENT", text.percent),
     Column("idle", "IDLE", text.span),
     words("process", "PROCESS"),
 )
@@ -47,7 +47,7 @@ SUBFLOW_COLUMNS = (
     Column("out_rate", "OUT", text.rate),
     Column("rtt", "RTT", text.milliseconds),
     Column("cwnd", "CWND"),
-    Column("retrans", "RETRANS", text.percent),
+    Column("retrans", "RESENT", text.percent),
     Column("unacked", "UNACKED"),
     words("limit", "LIMITED BY"),
 )

@@ -94,6 +94,7 @@ class Column(NamedTuple):
     show: Callable[[Any], str] = number
     right: bool = True
     colour: Callable[[Any], str] = lambda row: ""  # of the cell, by the row
+    seldom: bool = False  # left out while it is 0 in all rows
 
 
 def words(key: str, head: str, colour: Callable[[Any], str] = lambda row: "") -> Column:
@@ -103,6 +104,8 @@ def words(key: str, head: str, colour: Callable[[Any], str] = lambda row: "") ->
 
 def table(columns: Sequence[Column], rows: Iterable[Any], paint: Paint, indent: str = "") -> List[str]:
     """Lines of a table with a line of heads."""
+    rows = list(rows)
+    columns = [one for one in columns if not one.seldom or any(getattr(row, one.key) for row in rows)]
     body = [[column.show(getattr(row, column.key)) for column in columns] for row in rows]
     colours = [[column.colour(row) for column in columns] for row in rows]
     widths = [max(map(len, cells)) for cells in zip([column.head for column in columns], *body)]
