@@ -3,13 +3,13 @@
 
 Data flows one way; a file imports only from those before it in this list:
 
-    sample.py    the values of a moment
-    source.py    PCP's client API: contexts, time windows, samples of values
-    view.py      two samples as links, connections, subflows and endpoints, with rates
-    checks.py    the health rules: findings about a view
-    why.py       the diagnosis of one connection, address or port, in the order of the protocol
-    timeline.py  what happened between samples
-    text.py      numbers, tables, colours
-    overview.py, tables.py, ...   what the commands print
-    cli.py       options, commands, exit status
+    sample.py            the values of a moment
+    source.py            PCP's client API: contexts, time windows, samples
+    text.py              numbers, tables, colours
+    view.py              two samples as links, connections, subflows and endpoints, with rates
+    checks.py            the health rules: findings about a view
+    overview.py, tables.py          what the commands print
+    case.py, steps.py, why.py       the diagnosis: what is asked about, the protocol's steps, the verdict
+    timeline.py          the story between samples: changes.py, comings.py, losses.py find what it tells
+    arguments.py, screen.py, cli.py     the command line
 """
