@@ -31,7 +31,11 @@ Known = TypeVar("Known", Connection, Subflow)
 
 
 class Sample:
-    """What the last look at all sockets showed.  Sockets are known by their cookies."""
+    """What the last look at all sockets showed.
+
+    Subflows are known by their cookies, connections by their tokens: once a
+    listener was dumped, all that it accepts share its cookie.
+    """
 
     def __init__(self, ledger: Ledger, most: int):
         self._ledger, self._most = ledger, most
@@ -83,12 +87,12 @@ class Sample:
                 listener.data, listener.offset, listener.layout = data, offset, layout
                 self.listeners.append(listener)
                 continue
-            connection = known.get(cookie)
+            connection = known.get(token)
             fallback = bool(flags & inet_diag.MPTCP_INFO_FLAG_FALLBACK)
-            if connection is None or (connection.token != token and not fallback):
+            if connection is None or connection.cookie != cookie:
                 if connection:
-                    self._drop_connection(connection)  # a socket that was connected anew is another connection
-                connection = known[cookie] = ledger.connection(token, cookie)
+                    self._drop_connection(connection)  # the token is in use again
+                connection = known[token] = ledger.connection(token, cookie)
                 connection.id, connection.cookie = connection.id or next(self._connection_ids), cookie
             elif connection.seen != number:
                 seen += 1
@@ -256,5 +260,5 @@ class Sample:
                 del self.routes[flow.route]
 
     def _drop_connection(self, connection: Connection) -> None:
-        del self._connections[connection.cookie]
+        del self._connections[connection.token]
         self._ledger.release(connection)

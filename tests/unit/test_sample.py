@@ -104,6 +104,16 @@ def test_subflows_belong_to_the_connection_with_their_token(world):
     assert [one.subflows for one in world.shown.connections] == [2, 1]
 
 
+def test_accepted_connections_share_the_cookie_of_their_listener(world):
+    """The kernel copies it, once a dump of the listener made it give one: each is a connection all the same."""
+    for _ in range(3):
+        world.sample([m.connection(1, 0, state=10), CONNECTION, m.connection(1, 200)], [initial(), initial(13, 200)])
+        assert [(one.id, one.token) for one in world.shown.connections] == [(1, 100), (2, 200)]
+        assert world.shown.established == 2
+    world.sample([CONNECTION], [initial()]).sample([CONNECTION], [initial()])
+    assert [one.id for one in world.shown.connections] == [1]
+
+
 @pytest.mark.parametrize(
     "flags, server_side, is_initial",
     [
