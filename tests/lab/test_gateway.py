@@ -40,7 +40,8 @@ def all_gone(gateways):
     """Wait until what an earlier test opened is closed on both gateways."""
     for host in (gateways.near, gateways.far):
         wait_for(lambda: service(host)[0] == 0 and host.pminfo("mptcp.connections")[None] == 0
-                 and not any(host.pminfo("mptcp.subflows").values()), message=f"connections are left on the {host.name}")
+                 and not any(host.pminfo("mptcp.subflows").values()),
+                 message=f"connections are left on the {host.name}")
 
 
 def service(host):
@@ -54,8 +55,10 @@ def test_who_comes_by_tcp_and_who_by_mptcp(gateways, clients):
     print(f"total, MPTCP, plain TCP: near {near}, far {far}")
     assert near == [2, 0, 2] and far == [2, 2, 0]
     for host in (gateways.near, gateways.far):
-        assert host.pminfo("mptcp.service.command")[SERVICE] == "socat"
-        assert set(host.pminfo("mptcp.connection.command").values()) == {"socat"}
+        wait_for(lambda: host.pminfo("mptcp.service.command").get(SERVICE) == "socat", message="not socat's service")
+        # Owners are looked up on the side.
+        wait_for(lambda: set(host.pminfo("mptcp.connection.command").values()) == {"socat"},
+                 message=f"not socat's: {host.pminfo('mptcp.connection.command')}")
 
 
 def test_the_leg_to_the_office_falls_back(gateways, clients):
