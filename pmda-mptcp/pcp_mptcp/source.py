@@ -67,6 +67,10 @@ class Source:
                     "or see: pminfo -f pmcd.agent.status")
         return f"{self.archive} holds no MPTCP metrics: pmlogger must record the group mptcp/summary, see pmlogconf(1)"
 
+    def _silent(self) -> str:
+        return (f"the MPTCP agent on {self.host} does not answer: see mptcp.log in pmcd's log directory, "
+                "and: pminfo -f pmcd.agent.status")
+
     # Which metrics
 
     def choose(self, names: Iterable[str]) -> None:
@@ -77,7 +81,9 @@ class Source:
             try:
                 (pmid,) = self._context.pmLookupName([name])
                 desc = self._context.pmLookupDesc(pmid)
-            except pmapi.pmErr:
+            except pmapi.pmErr as error:
+                if error.args[0] in (cpmapi.PM_ERR_NOAGENT, cpmapi.PM_ERR_AGAIN):
+                    raise Trouble(self._silent()) from None
                 self._lacks[name] = True
                 continue
             self._lacks[name] = False
@@ -152,8 +158,7 @@ class Source:
         sample = Sample(0.0)
         self._take(result, sample)
         if not sample:
-            raise Trouble(f"the MPTCP agent on {self.host} does not answer: see mptcp.log in pmcd's log directory, "
-                          "and: pminfo -f pmcd.agent.status")
+            raise Trouble(self._silent())
         return sample
 
     def _fetch_again(self) -> Any:
