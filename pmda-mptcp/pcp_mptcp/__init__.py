@@ -6,7 +6,8 @@ Data flows one way; a file imports only from those before it in this list:
     sample.py            the values of a moment
     source.py            PCP's client API: contexts, time windows, samples
     text.py              numbers, tables, colours
-    view.py              two samples as links, connections, subflows and endpoints, with rates
+    change.py            what counters did between two samples
+    rows.py, view.py     two samples as links, connections, subflows and endpoints, with rates
     checks.py            the health rules: findings about a view
     overview.py, tables.py          what the commands print
     case.py, steps.py, why.py       the diagnosis: what is asked about, the protocol's steps, the verdict

@@ -6,9 +6,10 @@ import re
 from functools import cached_property
 from typing import Dict, List, Optional, Set, Tuple
 
+from .rows import Connection, Endpoint, word
 from .sample import Trouble
 from .tables import same_address, split
-from .view import CONNECTIONS, ENDPOINTS, HOST, LINKS, SUBFLOWS, Connection, Endpoint, View, word
+from .view import CONNECTIONS, ENDPOINTS, HOST, LINKS, SUBFLOWS, View
 
 _MIB = ("mpcapablesyntx mpcapablesynackrx mpcapablefallbacksynack mpcapablesyntxdrop mpcapablesyntxdisabled blackhole "
         "mpcapablesynrx mpcapableackrx mpcapablefallbackack mpcapabledatafallback md5sigfallback dssfallback "

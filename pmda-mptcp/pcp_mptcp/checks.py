@@ -9,7 +9,9 @@ may explain what is seen, but calls nobody.
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import text
-from .view import ENDPOINTS, HOST, LINKS, Endpoint, View, part, total
+from .change import part, total
+from .rows import Endpoint
+from .view import ENDPOINTS, HOST, LINKS, View
 
 NOTE, WARNING, CRITICAL = "note", "warning", "critical"
 LEVELS = (NOTE, WARNING, CRITICAL)

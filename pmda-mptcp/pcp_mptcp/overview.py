@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One screen: is MPTCP used, over which links, is anything wrong?"""
 
-from dataclasses import asdict
 from typing import Any, Dict, List, Sequence
 
 from . import text
-from .checks import CRITICAL, METRICS, NOTE, WARNING, Finding  # noqa: F401  METRICS: of this command too
+from .checks import CRITICAL, NOTE, WARNING, Finding
+from .change import total
+from .rows import Link, plain
 from .text import Column, Paint, words
-from .view import Link, View, total
+from .view import View
 
 COLOURS = {CRITICAL: "red", WARNING: "yellow", NOTE: "grey"}
 
@@ -102,7 +103,7 @@ def data(view: View, findings: Sequence[Finding]) -> Dict[str, Any]:
         "fallback_connections": view.host("fallback.connections"),
         "degraded_connections": view.host("redundancy.degraded_connections"),
         "redundancy": view.now.all("mptcp.redundancy.connections"),
-        "links": [asdict(link) for link in view.links],
-        "endpoints": [asdict(endpoint) for endpoint in view.endpoints],
+        "links": [plain(link) for link in view.links],
+        "endpoints": [plain(endpoint) for endpoint in view.endpoints],
         "findings": [one._asdict() for one in findings],
     }

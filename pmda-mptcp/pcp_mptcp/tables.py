@@ -2,13 +2,13 @@
 """Tables of connections and of subflows, and one connection with its subflows side by side."""
 
 import ipaddress
-from dataclasses import asdict
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import text
+from .rows import Connection, Subflow, plain
 from .sample import Trouble
 from .text import Column, Paint, words
-from .view import CONNECTIONS, HOST, SUBFLOWS, Connection, Subflow, View  # noqa: F401  SUBFLOWS: of a command
+from .view import CONNECTIONS, HOST, SUBFLOWS, View
 
 METRICS = HOST[:3] + CONNECTIONS + SUBFLOWS
 
@@ -213,4 +213,4 @@ def _side_by_side(flows: Sequence[Subflow], paint: Paint) -> List[str]:
 
 def data(rows: Sequence[Any]) -> List[Dict[str, Any]]:
     """For programs: rates are bytes per second, round-trip times microseconds, parts fractions of one."""
-    return [asdict(row) for row in rows]
+    return [plain(row) for row in rows]
