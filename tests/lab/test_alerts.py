@@ -142,28 +142,36 @@ def test_joins_are_not_authentic(lab, pmie, role, alter):
 
 
 def test_an_endpoint_is_misrouted(lab, pmie):
-    """Its source routing is taken away.  A link that is down moves routes as well: that is another rule's."""
+    """Its source routing is taken away.  A link that is down moves routes as well: that is another rule's.
+
+    The endpoint is not tied to a device: nothing else keeps its packets on the right link.
+    """
     server = lab.server
     rule = next(line for line in server.ip("rule show").splitlines() if "10.0.3.2" in line)
     priority, table = rule.split(":")[0], rule.split()[-1]
+    server.ip("mptcp endpoint delete id 2")
+    server.ip("mptcp endpoint add 10.0.3.2 id 2 signal")
     with lab.hold(3, payload=b"x" * 1000):
+        wait_for(lambda: server.pminfo("mptcp.subflows")["enp3s0"] == 3, message="no joins over enp3s0")
         server.ip("route add 10.0.3.0/24 via 10.0.2.1 metric 9")
         server.link_down(3)
         try:
             pmie.server.says(r"MPTCP link is down: \[enp3s0\]@server")
-            print("misrouted:", server.pminfo("mptcp.pm.endpoint.misrouted"))
+            assert server.pminfo("mptcp.pm.endpoint.misrouted")["2 10.0.3.2"] == 1
             evaluate(2, pmie.server)
             assert not [line for line in pmie.server.alerts() if "wrong link" in line]
             server.link_up(3)
             settle(pmie.server)
             server.ip(f"rule del pref {priority}")
             server.ip("route replace 10.0.3.1/32 dev enp2s0")
-            pmie.server.says(r"MPTCP endpoint leaves by the wrong link: \[2 10.0.3.2%enp3s0\]@server")
+            pmie.server.says(r"MPTCP endpoint leaves by the wrong link: \[2 10.0.3.2\]@server")
         finally:
             server.link_up(3)
             server.run("ip", "route", "del", "10.0.3.1/32", "dev", "enp2s0", check=False)
             server.ip("route del 10.0.3.0/24 via 10.0.2.1 metric 9")
-            server.ip(f"rule add from 10.0.3.2 pref {priority} table {table}")
+            server.run("ip", "rule", "add", "from", "10.0.3.2", "pref", priority, "table", table, check=False)
+            server.ip("mptcp endpoint delete id 2")
+            server.ip("mptcp endpoint add 10.0.3.2 dev enp3s0 id 2 signal")
 
 
 def test_a_backup_carries_traffic(lab, pmie):
