@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What all tests of Install begin and end with."""
+import pytest
+
+from . import host as this_host
+
+
+@pytest.fixture(scope="module", autouse=True)
+def host():
+    """This host with pmcd running; after the last test it is as it was."""
+    was_running = bool(this_host.running_agents())
+    this_host.start_pmcd()
+    yield
+    this_host.remove("--purge")
+    if not was_running:
+        this_host.stop_pmcd()
