@@ -3,13 +3,15 @@
 
 import contextlib
 import os
+import re
 import signal
 from types import SimpleNamespace
 
 import pytest
 
 from . import wait_for
-from .pmie import Pmie, evaluate, settle
+from .pmcd import REPOSITORY
+from .pmie import RULES, Pmie, evaluate, pmieconf, rules_tree, settle
 
 SYN, ACK = "tcp flags & (syn|ack) == syn", "tcp flags & (syn|ack) == ack"
 TO_LINKS_2_AND_3 = "ip daddr { 10.0.2.2, 10.0.3.2 }"
@@ -229,3 +231,21 @@ def test_a_kernel_without_a_counter(lab, pmie):
             with firewall(lab.client, f"{TO_LINKS_2_AND_3} {packets} drop"), connections(lab, pmie, 10):
                 says.says(text + says.host.name)
         assert text + "client" not in client.alerts()
+
+
+def test_rules_are_as_documented(lab, tmp_path):
+    """The page names each rule with its variables, and those that are off; pmie takes them as they are installed."""
+    tree = rules_tree(tmp_path / "rules")
+    page = (REPOSITORY / "docs" / "alerts.md").read_text(encoding="utf-8")
+    rows = {row[1]: row[0] for row in re.finditer(r"^\| `(\w+)` .*$", page, re.MULTILINE)}
+    assert set(rows) == {path.name for path in RULES.iterdir()}
+    for name, row in rows.items():
+        listed = pmieconf(tree, tmp_path / "config", f"list mptcp.{name}")
+        variables = dict(line.split(" = ") for line in listed.partition("vars: ")[2].split("\n\t") if line.strip())
+        assert (variables.pop("enabled").strip() == "no") == row.startswith(f"| `{name}` (off)"), listed
+        assert set(variables) <= set(re.findall(r"`(\w+)`", row)), listed
+    lab.client.run("pmieconf", "-r", tree, "-f", tmp_path / "config", "-F")
+    text = (tmp_path / "config").read_text(encoding="utf-8")
+    assert text.count("mptcp.redundancy_lost =") == 1 and "mptcp.fallback =" not in text
+    checked = lab.client.run("pmie", "-C", "-h", "unix:", tmp_path / "config")
+    assert "syntax error" not in checked.stdout + checked.stderr
