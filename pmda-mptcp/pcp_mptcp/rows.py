@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Optional, Type, TypeVar
 
 from .change import Change, part, total
 
-#: Retransmission backoff from which the agent calls a subflow stalled.
+#: Backoff that a subflow has when the agent calls it stalled.
 STALLED = 3
 
 

@@ -11,9 +11,10 @@ from .kernel.inet_diag import ESTABLISHED, LISTEN
 from .kernel.layouts import Decoded
 from .ledger import Ledger
 
-#: Retransmission backoff from which a subflow counts as stalled: some two
-#: seconds without an answer at a usual round-trip time.
-STALLED_BACKOFF = 3
+#: Retransmissions in a row from which a subflow counts as stalled: some two
+#: seconds without an answer at a usual round-trip time.  Not the backoff,
+#: which probes of a closed window raise as well: those are answered.
+STALLED_RETRANSMITS = 3
 _LAST_ID = 2**31 - 1
 
 
@@ -180,21 +181,21 @@ class Sample:
         Live is an established subflow that can do its work: its packets have
         an interface to leave by, that is up, and the peer answers.
         """
-        state, _, backoff, rtt, _, _, _, _, flags = values
+        state, _, retransmits, rtt, _, _, _, _, flags = values
         connection, path = flow.connection, flow.path
         flow.live = False
         flow.backup = backup = flags & inet_diag.BACKUP  # of what it carries from now on
         if state == ESTABLISHED:
             connection.subflows += 1
             if path is not None:
-                if backoff >= STALLED_BACKOFF:
+                if retransmits >= STALLED_RETRANSMITS:
                     path.stalled += 1
                 if flow.routed:
                     path.subflows += 1
                     path.rtt_sum += rtt
                     if backup:
                         path.backup += 1
-                    if backoff < STALLED_BACKOFF and path.up:
+                    if retransmits < STALLED_RETRANSMITS and path.up:
                         flow.live = True
                         if connection.path is not path:
                             connection.path = MANY if connection.path else path

@@ -25,9 +25,10 @@ def sample(options):
 
 def benchmarks():
     """Name -> function."""
-    from tests.bench import archive, big_fetch, churn, few_among_many, soak
+    from tests.bench import archive, big_fetch, churn, client, few_among_many, soak
     return {"sample": sample, "few_among_many": few_among_many.main, "churn": churn.mptcp,
-            "plain_closes": churn.plain, "big_fetch": big_fetch.main, "soak": soak.main, "archive": archive.main}
+            "plain_closes": churn.plain, "big_fetch": big_fetch.main, "soak": soak.main, "archive": archive.main,
+            "client": client.main}
 
 
 def parse(known):

@@ -166,11 +166,11 @@ def done(code=0, kind=NLMSG_DONE):
 # Made-up sockets.
 
 #: What the decoder yields of a subflow and of a connection, in its order.
-SUBFLOW_VALUES = "state cookie backoff rtt received sent retrans token flags".split()
+SUBFLOW_VALUES = "state cookie retransmits rtt received sent retrans token flags".split()
 CONNECTION_VALUES = "state cookie flags token".split()
 TCP_INFO_FIELDS = {
     "ca_state": (1, "B"),
-    "backoff": (4, "B"),
+    "retransmits": (2, "B"),
     "rtt": (68, "I"),
     "bytes_received": (128, "Q"),
     "bytes_sent": (200, "Q"),
@@ -227,7 +227,7 @@ def subflow(
     sent=0,
     retrans=0,
     rtt=20000,
-    backoff=0,
+    retransmits=0,
     ca_state=0,
     **head,
 ):
@@ -237,7 +237,7 @@ def subflow(
         "bytes_sent": sent,
         "bytes_retrans": retrans,
         "rtt": rtt,
-        "backoff": backoff,
+        "retransmits": retransmits,
         "ca_state": ca_state,
     }
     word = Struct("=I").pack

@@ -123,7 +123,7 @@ def test_subflows_are_those_of_the_record(dump):
         assert named(found[cookie][0]) == {
             "state": said["state"],
             "cookie": cookie,
-            "backoff": 0,
+            "retransmits": 0,
             "rtt": info["rtt"],
             "received": info["rcvd"],
             "sent": info["sent"],
@@ -455,7 +455,7 @@ def reference(protocol, data, offset):
     return (
         state,
         cookie,
-        read.backoff,
+        read.retransmits,
         read.rtt,
         read.bytes_received,
         read.bytes_sent,

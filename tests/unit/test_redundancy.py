@@ -2,7 +2,7 @@
 """Connections that have lost live subflows, and what was carried while a subflow was marked backup."""
 
 import pytest
-from pmdamptcp.sample import STALLED_BACKOFF
+from pmdamptcp.sample import STALLED_RETRANSMITS
 
 from . import messages as m
 from .hosts import Host
@@ -41,7 +41,7 @@ def test_a_connection_that_never_had_more_is_not_degraded(world):
 
 
 @pytest.mark.parametrize("left", [
-    [initial()], [initial(), joined(backoff=STALLED_BACKOFF)], [initial(), joined(state=m.SYN_SENT)], []])
+    [initial()], [initial(), joined(retransmits=STALLED_RETRANSMITS)], [initial(), joined(state=m.SYN_SENT)], []])
 def test_a_subflow_that_is_gone_or_not_live(world, left):
     """For as long as it lasts; what it once had stays."""
     lost(world, initial(), joined())

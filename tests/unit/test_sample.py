@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pmdamptcp.flows import Path
 from pmdamptcp.kernel.inet_diag import Decoder, address_text
 from pmdamptcp.ledger import Ledger
-from pmdamptcp.sample import STALLED_BACKOFF, Sample
+from pmdamptcp.sample import STALLED_RETRANSMITS, Sample
 
 from . import messages as m
 
@@ -416,11 +416,11 @@ def test_three_subflows_on_two_interfaces(world):
 
 
 @pytest.mark.parametrize(
-    "backoff, stalled", [(0, 0), (STALLED_BACKOFF - 1, 0), (STALLED_BACKOFF, 1), (255, 1)]
+    "retransmits, stalled", [(0, 0), (STALLED_RETRANSMITS - 1, 0), (STALLED_RETRANSMITS, 1), (255, 1)]
 )
-def test_a_peer_that_does_not_answer(world, backoff, stalled):
+def test_a_peer_that_does_not_answer(world, retransmits, stalled):
     """The subflow still counts as one, but what is left is a sole path."""
-    world.sample([CONNECTION], [initial(backoff=backoff), joined()])
+    world.sample([CONNECTION], [initial(retransmits=retransmits), joined()])
     assert gauges(world.paths[0]) == {"subflows": 1, "backup": 0, "stalled": stalled, "sole": 0}
     assert world.paths[1].sole == stalled
     assert world.flow(11).live is not bool(stalled)
@@ -452,7 +452,7 @@ def test_a_half_closed_connection_still_has_a_sole_path(world):
 
 def test_gauges_of_an_empty_sample_are_zero(world):
     """Nothing of the last one is left."""
-    world.sample([CONNECTION], [initial(flags=m.JOINED_BY_US | m.BACKUP, backoff=9)])
+    world.sample([CONNECTION], [initial(flags=m.JOINED_BY_US | m.BACKUP, retransmits=9)])
     world.sample([], [])
     assert [gauges(path) for path in world.paths] == [dict(subflows=0, backup=0, stalled=0, sole=0)] * 2
     assert (world.shown.connections, world.shown.subflows) == ([], [])

@@ -5,7 +5,7 @@ import errno
 
 import pytest
 from pmdamptcp.kernel import interfaces
-from pmdamptcp.sample import STALLED_BACKOFF
+from pmdamptcp.sample import STALLED_RETRANSMITS
 from pmdamptcp.metrics import overview
 from pmdamptcp.records import Endpoint, Limits, Link, PathManager
 from pmdamptcp.endpoints import EndpointRow
@@ -453,7 +453,7 @@ def test_live_subflows_of_endpoints(host):
 
 def test_a_stalled_subflow_uses_no_endpoint(host):
     """Nor one over an interface that is down."""
-    snapshot = host(Endpoint(1, "10.0.1.1", 0, 0, 1), backoff=STALLED_BACKOFF)
+    snapshot = host(Endpoint(1, "10.0.1.1", 0, 0, 1), retransmits=STALLED_RETRANSMITS)
     assert named(snapshot, "mptcp.pm.endpoint.subflows") == {"1": 0}
 
 

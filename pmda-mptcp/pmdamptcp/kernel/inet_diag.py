@@ -170,7 +170,7 @@ class Decoder(layouts.Decoder):
     """Decodes sockets.  It yields, as `values`, and leaves out whatever is not of its kind:
 
     IPPROTO_MPTCP: (state, cookie, flags, token) of each connection.
-    IPPROTO_TCP: (state, cookie, backoff, rtt, bytes_received, bytes_sent, bytes_retrans, token, flags)
+    IPPROTO_TCP: (state, cookie, retransmits, rtt, bytes_received, bytes_sent, bytes_retrans, token, flags)
     of each subflow.
     CLOSED: (state, cookie, bytes_received, bytes_sent, bytes_retrans) of each TCP socket.
     PLAIN: (state, cookie) of each TCP socket that is not a subflow.
@@ -226,7 +226,7 @@ def _locate_subflow(info: int, length: int, nest: Places) -> Optional[Fields]:
     token, flags = nest.get(SUBFLOW_TOKEN_LOC, (0, 0)), nest.get(SUBFLOW_FLAGS, (0, 0))
     if counters is None or token[1] != 4 or flags[1] != 4 or not info < token[0] < flags[0]:
         return None
-    state = [(info + place, code) for place, code in (TCP_INFO["backoff"], TCP_INFO["rtt"])]
+    state = [(info + place, code) for place, code in (TCP_INFO["retransmits"], TCP_INFO["rtt"])]
     return state + counters + [(token[0], "I"), (flags[0], "I")]
 
 
