@@ -4,6 +4,7 @@
 import os
 import re
 import subprocess
+import zlib
 from pathlib import Path
 
 from .common import LabError, run
@@ -120,9 +121,10 @@ def build_delay(work):
             cache = work
     except OSError:
         cache = work
-    program = cache / "mptcplab-delay"
-    if not program.exists() or program.stat().st_mtime < SOURCE.stat().st_mtime:
-        # Rename, as another lab may be starting the old one right now.
+    # Named after its source: other checkouts may have others.
+    program = cache / f"mptcplab-delay-{zlib.crc32(SOURCE.read_bytes()):08x}"
+    if not program.exists():
+        # Rename, as another lab may be starting it right now.
         fresh = cache / f"mptcplab-delay.{os.getpid()}"
         run("cc", "-O2", "-o", fresh, SOURCE)
         os.replace(fresh, program)
