@@ -44,14 +44,18 @@ class Terminated(KeyboardInterrupt):
 
 
 def wait_for(predicate, timeout=10, interval=0.1, message=None):
-    """Call predicate until its result is true; return that result."""
+    """Call predicate until its result is true; return that result.
+
+    message may be a function, which is called when the time is over.
+    """
     end = time.monotonic() + timeout
     while True:
         result = predicate()
         if result:
             return result
         if time.monotonic() > end:
-            raise TimeoutError(message or f"not true within {timeout} s: {predicate}")
+            text = message() if callable(message) else message
+            raise TimeoutError(text or f"not true within {timeout} s: {predicate}")
         time.sleep(interval)
 
 

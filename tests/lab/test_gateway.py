@@ -30,7 +30,7 @@ def clients(gateways):
     processes = [gateways.connect() for _ in range(2)]
     for host in (gateways.near, gateways.far):
         wait_for(lambda: all(host.pminfo("mptcp.subflows").get(link) == 2 for link in LINKS),
-                 message=f"no subflow of each connection on each link of the {host.name}")
+                 message=lambda: f"no subflow of each connection on each link of the {host.name}")
     yield processes
     for process in processes:
         gateways.finish(process, b"")
@@ -41,7 +41,7 @@ def all_gone(gateways):
     for host in (gateways.near, gateways.far):
         wait_for(lambda: service(host)[0] == 0 and host.pminfo("mptcp.connections")[None] == 0
                  and not any(host.pminfo("mptcp.subflows").values()),
-                 message=f"connections are left on the {host.name}")
+                 message=lambda: f"connections are left on the {host.name}")
 
 
 def service(host):
@@ -58,7 +58,7 @@ def test_who_comes_by_tcp_and_who_by_mptcp(gateways, clients):
         wait_for(lambda: host.pminfo("mptcp.service.command").get(SERVICE) == "socat", message="not socat's service")
         # Owners are looked up on the side.
         wait_for(lambda: set(host.pminfo("mptcp.connection.command").values()) == {"socat"},
-                 message=f"not socat's: {host.pminfo('mptcp.connection.command')}")
+                 message=lambda: f"not socat's: {host.pminfo('mptcp.connection.command')}")
 
 
 def test_the_leg_to_the_office_falls_back(gateways, clients):
@@ -79,7 +79,7 @@ def test_without_mptcp_the_gateway_is_told_too(gateways):
     process = gateways.near.popen("socat", "-", f"TCP:{gateways.far.address(1)}:{PORT}", stdin=-1)
     try:
         wait_for(lambda: service(gateways.far) == [1, 0, 1],
-                 message=f"one plain connection, but the service has {service(gateways.far)}")
+                 message=lambda: f"one plain connection, but the service has {service(gateways.far)}")
     finally:
         gateways.near.stop(process)
     wait_for(lambda: service(gateways.far) == [0, 0, 0], message="the connection is still there")

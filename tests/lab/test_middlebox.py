@@ -120,7 +120,7 @@ def test_after_a_blackhole_mptcp_is_off(lab):
         before = quiet(*hosts)
         with lab.hold(1):
             wait_for(lambda: name in rises(before[0], counters(lab.client)), timeout=5,
-                     message=f"{name} did not rise")
+                     message=lambda: f"{name} did not rise")
             grew = rises(before[0], counters(lab.client))
             print(f"forgotten {forgotten}: {grew}")
             assert (grew == {name: 1}) is not forgotten
@@ -142,7 +142,7 @@ def test_a_subflow_is_broken_later(lab, fault, link):
         with getattr(middlebox, fault)(lab, link) as box:
             # iperf3's control connection is idle: only the data connection meets the box.
             wait_for(lambda: server.pminfo("mptcp.redundancy.connections")["2"] == 1,
-                     message=f"no connection lost a path; packets met {box.hits()}")
+                     message=lambda: f"no connection lost a path; packets met {box.hits()}")
             wait_for(lambda: "event.sub_closed" in rises(before[1], counters(server)), message="no event")
             at_client, at_server = (rises(old, counters(host)) for old, host in zip(before, (client, server)))
             print(f"{fault} on link {link}: client {at_client}, server {at_server}, packets met {box.hits()}")

@@ -46,10 +46,10 @@ def test_the_settings_say_who_manages(lab, in_userspace):
     def said():
         return [(host.pminfo("mptcp.sysctl.pm_type")[None], host.pminfo("mptcp.sysctl.path_manager")[None])
                 for host in (lab.client, lab.server)]
-    wait_for(lambda: said() == [(1, "userspace")] * 2, message=f"pm_type 1, but {said()}")
+    wait_for(lambda: said() == [(1, "userspace")] * 2, message=lambda: f"pm_type 1, but {said()}")
     for host in (lab.client, lab.server):
         userspace.use_userspace(host, False)
-    wait_for(lambda: said() == [(0, "kernel")] * 2, message=f"pm_type 0, but {said()}")
+    wait_for(lambda: said() == [(0, "kernel")] * 2, message=lambda: f"pm_type 0, but {said()}")
 
 
 def test_without_mptcpd_there_is_one_path(lab, in_userspace):
@@ -59,7 +59,7 @@ def test_without_mptcpd_there_is_one_path(lab, in_userspace):
         before = quiet(lab.client, lab.server)
         with lab.hold(1, payload=b"x" * 1000):
             for host, old in zip((lab.client, lab.server), before):
-                wait_for(lambda: subflows(host) == [1, 0, 0], message=f"{host.name}: {subflows(host)}")
+                wait_for(lambda: subflows(host) == [1, 0, 0], message=lambda: f"{host.name}: {subflows(host)}")
                 grew = {name: value for name, value in rises(old, counters(host)).items() if name.startswith("event.")}
                 print(f"{host.name}: {grew}")
                 assert grew == ONE_PATH
@@ -79,7 +79,7 @@ def test_mptcpd_opens_a_subflow_on_each_link(lab, in_userspace):
         with lab.hold(2, payload=b"x" * 1000) as held:
             for host in (client, server):
                 wait_for(lambda: subflows(host) == [2, 2, 2],
-                         message=f"{host.name}: {subflows(host)}; mptcpd: {daemon.log()[-500:]}")
+                         message=lambda: f"{host.name}: {subflows(host)}; mptcpd: {daemon.log()[-500:]}")
                 assert host.pminfo("mptcp.redundancy.connections")["3"] == 2
                 assert host.pminfo("mptcp.pm.endpoints")[None] == 0
                 limits = {name: set(host.pminfo(f"mptcp.connection.{name}").values()) for name in LIMITS}
@@ -109,7 +109,7 @@ def test_a_download_uses_what_mptcpd_opened(lab, in_userspace):
     quiet(client, server)
     with Mptcpd(server), Mptcpd(client):
         download = lab.iperf3(seconds=60, reverse=True)
-        wait_for(lambda: subflows(client) == [2, 2, 2], message=f"{subflows(client)}")
+        wait_for(lambda: subflows(client) == [2, 2, 2], message=lambda: f"{subflows(client)}")
     try:
         before = client.pminfo("mptcp.interface.in.bytes")
         wait_for(lambda: all(client.pminfo("mptcp.interface.in.bytes")[link] > before[link] + 1e6 for link in LINKS),
@@ -117,7 +117,7 @@ def test_a_download_uses_what_mptcpd_opened(lab, in_userspace):
         assert subflows(client) == subflows(server) == [2, 2, 2]
         # Who comes now gets one path.
         with lab.hold(1):
-            wait_for(lambda: subflows(client) == [3, 2, 2], message=f"{subflows(client)}")
+            wait_for(lambda: subflows(client) == [3, 2, 2], message=lambda: f"{subflows(client)}")
         assert download.client.poll() is None, "iperf3 ended"
     finally:
         download.stop()
@@ -132,18 +132,20 @@ def test_addr_adv_configures_the_kernel(lab):
         with Mptcpd(server, "addr_adv", "signal"), Mptcpd(client, "addr_adv", "subflow"):
             for host, flag in ((client, "subflow"), (server, "signal")):
                 # IPv4 and IPv6 of three links.
-                wait_for(lambda: host.pminfo("mptcp.pm.endpoints")[None] == 6, message=f"{host.name}: no endpoints")
+                wait_for(lambda: host.pminfo("mptcp.pm.endpoints")[None] == 6,
+                         message=lambda: f"{host.name}: {host.ip('mptcp endpoint')}")
                 wait_for(lambda: set(host.pminfo(f"mptcp.pm.endpoint.{flag}").values()) == {1})
                 wait_for(lambda: host.pminfo("mptcp.pm.limits.subflows")[None] == 8,
-                         message=f"{host.name}: limits {host.ip('mptcp limits')}")
+                         message=lambda: f"{host.name}: limits {host.ip('mptcp limits')}")
             assert client.pminfo("mptcp.pm.limits.add_addr_accepted")[None] == 8
             with lab.hold(1, payload=b"x" * 1000):
                 for host in (client, server):
-                    wait_for(lambda: subflows(host) == [1, 1, 1], message=f"{host.name}: {subflows(host)}")
+                    # Some joins cross links, and it is chance which of them work.
+                    wait_for(lambda: min(subflows(host)) >= 1, message=lambda: f"{host.name}: {subflows(host)}")
                 used = server.pminfo("mptcp.pm.endpoint.subflows")
                 print(f"endpoints: {used}")
-                assert {name.split()[1]: count for name, count in used.items() if "10.0." in name} == {
-                    f"10.0.{n}.2%{link}": 1 for n, link in enumerate(LINKS, 1)}
+                carrying = {name.split()[1] for name, count in used.items() if count}
+                assert carrying == {f"10.0.{n}.2%{link}" for n, link in enumerate(LINKS, 1)}
                 assert {count for name, count in used.items() if "fd00:" in name} == {0}
     finally:
         for host in (client, server):

@@ -66,7 +66,7 @@ class Mptcpd:
             options.append(f"--addr-flags={self.flags}")
         with open(self.log_file, "w", encoding="utf-8") as log:
             self.process = self.host.popen(_first(*PROGRAMS), *options, stdout=log, stderr=log)
-        wait_for(self._ready, interval=0.05, message=f"mptcpd does not start: {self.log()}")
+        wait_for(self._ready, interval=0.05, message=lambda: f"mptcpd does not start: {self.log()}")
         return self
 
     def _ready(self):
