@@ -132,10 +132,8 @@ def _events(source: Source, arguments: Arguments) -> int:
 
 def _live_records(source: Source) -> Iterator[Sample]:
     """Samples of a live host: as many as the options say, else until Ctrl-C."""
-    for number, (before, now) in enumerate(source.pairs(endless=True)):
-        if before is not None and not number:
-            yield before
-        yield now
+    yield source.fetch()
+    yield from source.watch(endless=True)
 
 
 class Printer:
@@ -193,7 +191,7 @@ class Printer:
     def _headed(self, view: View, page: Page) -> List[str]:
         if not self._command.headed:
             return page.lines
-        since = view.seconds(next(iter(self._command.metrics)))
+        since = view.now.time - view.before.time if view.before else None
         head = f"{self._source.host}  {self._source.clock(view.now.time)}"
         head += f"  {self._source.archive}" if self._source.archive else ""
         return [self._paint("bold", head) + (f"  rates of {text.span(since)}" if since else "")] + page.lines

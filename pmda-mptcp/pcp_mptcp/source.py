@@ -8,7 +8,7 @@ metrics at different intervals.  Nothing is interpolated, for a connection
 that has ended must not live on until the end of the archive.
 """
 
-from ctypes import c_uint
+from ctypes import POINTER, c_uint, cast
 from time import sleep, strftime, time
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
@@ -24,6 +24,8 @@ INTERVAL = 2.0
 #: A metric of every kernel and every mode of the agent.
 PROBE = "mptcp.sysctl.enabled"
 
+_VALUES = POINTER(pmapi.pmValue)
+
 
 class Metric(NamedTuple):
     """A metric as the source describes it."""
@@ -33,6 +35,7 @@ class Metric(NamedTuple):
     instances: bool
     domain: int  # of instances
     discrete: bool
+    counter: bool
     desc: Any
 
 
@@ -89,7 +92,8 @@ class Source:
             self._lacks[name] = False
             contents = desc.contents
             self._metrics[pmid] = Metric(name, contents.type, contents.indom != cpmapi.PM_INDOM_NULL,
-                                         contents.indom, contents.sem == cpmapi.PM_SEM_DISCRETE, desc)
+                                         contents.indom, contents.sem == cpmapi.PM_SEM_DISCRETE,
+                                         contents.sem == cpmapi.PM_SEM_COUNTER, desc)
 
     def below(self, prefix: str) -> List[str]:
         """The names of metrics below a name."""
@@ -122,15 +126,21 @@ class Source:
             yield from self._archive_pairs(self.interval or INTERVAL)
 
     def _live_pairs(self, endless: bool) -> Iterator[Tuple[Optional[Sample], Sample]]:
+        before = self.fetch(counters=True)
+        for now in self.watch(endless):
+            yield before, now
+            before = now
+
+    def watch(self, endless: bool = False) -> Iterator[Sample]:
+        """A sample of a live host after each interval, as many as the options say: one without any."""
         interval = self.interval or INTERVAL
         count = self.samples or (None if endless or self.interval else 1)
-        before, due = self.fetch(), time()
+        due = time()
         while count is None or count > 0:
             due = max(due + interval, time())
             self.pause(max(0.0, due - time()))
-            now = self.fetch()
-            yield before, now
-            before, count = now, None if count is None else count - 1
+            yield self.fetch()
+            count = None if count is None else count - 1
 
     def _archive_pairs(self, step: float) -> Iterator[Tuple[Optional[Sample], Sample]]:
         before, found = self.at(self.origin), False
@@ -148,12 +158,13 @@ class Source:
             raise Trouble(f"{self.archive} has no MPTCP values in this time window at intervals of {step:g} s, "
                           f"it spans: pmdumplog -L {self.archive}")
 
-    def fetch(self) -> Sample:
-        """Values of now from a live host."""
+    def fetch(self, counters: bool = False) -> Sample:
+        """Values of now from a live host; `counters`: of these alone, for rates need no more of an earlier sample."""
+        pmids = [pmid for pmid, metric in self._metrics.items() if metric.counter or not counters]
         try:
-            result = self._fetch(self._metrics)
+            result = self._fetch(pmids)
         except pmapi.pmErr:
-            result = self._fetch_again()
+            result = self._fetch_again(pmids)
         self._names.clear()
         sample = Sample(0.0)
         self._take(result, sample)
@@ -161,11 +172,11 @@ class Source:
             raise Trouble(self._silent())
         return sample
 
-    def _fetch_again(self) -> Any:
+    def _fetch_again(self, pmids: List[int]) -> Any:
         """After pmcd was restarted."""
         try:
             self._context.pmReconnectContext()
-            return self._fetch(self._metrics)
+            return self._fetch(pmids)
         except pmapi.pmErr as error:
             raise Trouble(f"lost the connection to pmcd on {self.host}: {error.message()}") from None
 
@@ -269,14 +280,15 @@ class Source:
 
     def _values(self, contents: Any, i: int, metric: Metric) -> Values:
         values: Values = {}
-        form = contents.get_valfmt(i)
+        form, kind, extract = contents.get_valfmt(i), metric.kind, self._context.pmExtractValue
+        found = cast(contents.get_vset(i).contents.vlist, _VALUES)  # once, not for each value as get_vlist does
         for j in range(contents.get_numval(i)):
             try:
-                atom = self._context.pmExtractValue(form, contents.get_vlist(i, j), metric.kind, metric.kind)
-                instance = self._name(metric, contents.get_inst(i, j)) if metric.instances else None
+                one = found[j]
+                atom = extract(form, one, kind, kind)
+                values[self._name(metric, one.inst) if metric.instances else None] = atom.dref(kind)
             except pmapi.pmErr:
                 continue  # it came and went while we asked
-            values[instance] = atom.dref(metric.kind)
         return values
 
     def _name(self, metric: Metric, number: int) -> str:
