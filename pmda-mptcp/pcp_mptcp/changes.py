@@ -216,7 +216,6 @@ def _endpoints(time: float, before: Values, now: Values) -> Iterator[Happening]:
         if old == new:
             continue
         kind = "added" if old is None else "removed" if new is None else "changed"
-        old_flags, new_flags = (flags or "no flags" for flags in (old, new))
-        flags = f": {old_flags} -> {new_flags}" if kind == "changed" else f" ({new_flags if new is not None else old_flags})"
-        yield Happening(time, f"endpoint_{kind}", str(name), f"endpoint {name} {kind}{flags}",
+        flags = " -> ".join(flags or "no flags" for flags in (old, new) if flags is not None)
+        yield Happening(time, f"endpoint_{kind}", str(name), f"endpoint {name} {kind}: {flags}",
                         {"before": old, "now": new})

@@ -167,7 +167,8 @@ class Conditions:
                             "others take the data", {"count": stale})
         if recovered and self._stale:
             self._stale = max(0, self._stale - recovered)
-            yield Happening(step.time, "recovered", "", f"{plural(recovered, 'subflow')} recovered", {"count": recovered})
+            yield Happening(step.time, "recovered", "", f"{plural(recovered, 'subflow')} recovered",
+                            {"count": recovered})
 
     def _joins(self, step: Step) -> Iterator[Happening]:
         asked, answered = step.rise(JOINS), step.rise(JOINS_ANSWERED)
@@ -181,18 +182,18 @@ class Conditions:
         late = sum(count for time, count in self._asked if time + ANSWER < step.time)
         if late and step.get(JOINS):
             self._asked = [one for one in self._asked if one[0] + ANSWER >= step.time]
-            yield Happening(step.time, "join_failed", "", f"{plural(late, 'join')} without an answer: the path is dead, "
-                            "or something on the way drops or refuses joins", {"count": late})
+            yield Happening(step.time, "join_failed", "", f"{plural(late, 'join')} failed without an answer: the path "
+                            "is dead, or something on the way drops or refuses joins", {"count": late})
 
     @staticmethod
     def _degraded(step: Step) -> Iterator[Happening]:
         change = step.both(DEGRADED)
         before, now = ((change.before or {}).get(None, 0), change.now.get(None, 0)) if change else (0, 0)
         if now > before:
-            yield Happening(step.time, "degraded", "", f"{plural(now, 'connection')} with fewer live subflows than before",
-                            {"count": now})
+            yield Happening(step.time, "degraded", "", f"{plural(now, 'connection')} with fewer live subflows than "
+                            "at best", {"count": now})
         elif before and not now:
-            yield Happening(step.time, "degraded", "", "no connection has fewer live subflows than before any more",
+            yield Happening(step.time, "degraded", "", "no connection has fewer live subflows than at best any more",
                             {"count": 0})
 
     def _backups(self, step: Step) -> Iterator[Happening]:

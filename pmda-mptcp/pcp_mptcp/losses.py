@@ -11,69 +11,20 @@ all links is a transfer that ended.  Idle links are never lost.
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 from .changes import Happening, Step
 from .text import percent, plural, rate, span
+from .traffic import (BACKUP, CLOSED, CONNECTIONS, FADED, FLOOR, IN, PATIENCE, REMEMBER, SETTLED, SHARE, SILENT,
+                      SUBFLOWS, SURE, UNSURE, UP, Interval, Usual, goes_on, interval_of, level, mean, settled)
 
-IN, OUT = "mptcp.interface.in.bytes", "mptcp.interface.out.bytes"
-UP, SUBFLOWS, STALLED = "mptcp.interface.up", "mptcp.subflows", "mptcp.interface.stalled_subflows"
-BACKUP, CONNECTIONS = "mptcp.interface.backup_subflows", "mptcp.connections"
-STALE, REPEATED = "mptcp.mib.subflowstale", "mptcp.mib.duplicatedata"
-CLOSED = "mptcp.event.sub_closed"
-METRICS = [IN, OUT, UP, SUBFLOWS, STALLED, BACKUP, CONNECTIONS, STALE, REPEATED, CLOSED]
-
-SHARE = 0.05  # of the traffic: what a link must carry to be able to lose it
-FLOOR = 12_500.0  # bytes a second: less is idle, for a link and for all
-SILENT = 0.01  # of what it carried: less is nothing
-GOES_ON = 0.5  # of what the others carried: so much, and they go on
-SURE, UNSURE = 2, 3  # silent intervals until a link is lost, with a sign of it and without
-SETTLED = 0.1  # two intervals that differ less are the new rate
-PATIENCE = 5  # intervals to wait for that
-REMEMBER = 30.0  # seconds of the past, or as many intervals as PATIENCE, that tell what a link carried
 CAUSES = {
     "down": "the link is down",
     "closed": "its subflows were closed",
     "dead": "no answer comes by it",
-    "repeated": "its data stopped and came again by others",
-    "silent": "it is up, but nothing comes by it",
+    "repeated": "nothing comes by it, and the peer sends its data again by others",
+    "silent": "nothing comes by it, though it is up and has subflows",
 }
-
-
-class Interval(NamedTuple):
-    """What the links carried between two records, and the signs of a dead path in it."""
-
-    begin: float
-    end: float
-    bytes: Dict[str, int]
-    signs: Counter  # closed, dead, repeated: of the host; (link): stalled subflows
-
-    def rate(self, link: str) -> float:
-        """Bytes a second of a link."""
-        return self.bytes.get(link, 0) / (self.end - self.begin)
-
-    def total(self, without: str = "") -> float:
-        """Bytes a second of all links but one."""
-        return sum(count for link, count in self.bytes.items() if link != without) / (self.end - self.begin)
-
-
-@dataclass
-class Usual:
-    """What was carried before something happened, bytes a second."""
-
-    link: float = 0.0
-    total: float = 0.0
-    steady: bool = False
-
-    @property
-    def share(self) -> float:
-        """The link's part."""
-        return self.link / self.total if self.total else 0.0
-
-    @property
-    def carried(self) -> bool:
-        """Was it enough to be missed?"""
-        return self.link >= FLOOR and self.share >= SHARE
 
 
 @dataclass
@@ -99,7 +50,9 @@ class Losses:
 
     def __init__(self) -> None:
         self._history: List[Interval] = []
-        self._changed = 0.0  # what was carried before then is no measure for what comes
+        self._changed = 0.0  # traffic moved: what was carried before is no measure for what comes
+        self._returned = 0.0  # to a link that came back, so others may rest
+        self._fading: Optional[float] = None  # a link carries less since: the next interval tells why
         self._open: Dict[str, Loss] = {}
         self._up: Dict[str, int] = {}
         self._down: Dict[str, float] = {}
@@ -110,18 +63,15 @@ class Losses:
         """Of a time from which on there may be more to tell than is told."""
         times = [loss.time for loss in self._open.values() if not loss.told]
         times += [loss.back for loss in self._open.values() if loss.back is not None]
+        times += [self._fading] if self._fading is not None else []
         return min(times, default=None)
-
-    def away(self, link: str) -> bool:
-        """Is it lost, or suspected to be?"""
-        return link in self._open
 
     def take(self, step: Step) -> Iterator[Happening]:
         """What the step tells about links."""
         if step.get(IN) is None and (IN in step.sample or step.get(UP) is None):
             return
-        sample = step.sample
-        interval = _interval(step)
+        sample, self._fading = step.sample, None
+        interval = interval_of(step)
         up = {link: value for link, value in sample.all(UP).items() if link}
         for link in sorted({*up, *self._open, *(interval.bytes if interval else ())}):
             if link in self._open:
@@ -145,6 +95,7 @@ class Losses:
             elif loss.back is not None:
                 yield self._tell_back(link, loss)
         self._history.clear()
+        self._fading = None
 
     def end(self, time: float) -> Iterator[Happening]:
         """Close what is open."""
@@ -177,8 +128,11 @@ class Losses:
         elif was == 0 and now:
             yield self._tell_up(link, step, self._down.pop(link, None))
         elif interval and subflows and not self._all_backup(link, step) and usual.carried:
-            if interval.rate(link) < SILENT * usual.link and _goes_on(interval, link, usual):
+            silent = interval.rate(link) < SILENT * usual.link
+            if silent and goes_on(interval, link, usual) and self._history[-1].begin >= self._returned:
                 self._lose(link, self._suspect(link, interval), interval)
+            elif interval.rate(link) < FADED * usual.link:
+                self._fading = interval.begin
 
     def _went_on(self, step: Step) -> bool:
         """Did connections go on without subflows that are gone?"""
@@ -192,14 +146,15 @@ class Losses:
     def _usual(self, link: str, until: float = float("inf")) -> Usual:
         """What it carried while there was traffic, up to a time; not the interval in which it faded."""
         past = [interval for interval in self._history if interval.end <= until]
-        past = [interval for interval in past if interval.begin >= self._changed] or past
+        past = ([one for one in past if one.begin >= self._changed]
+                or [one for one in past if one.begin >= self._returned] or past)
         top = max((interval.total() for interval in past), default=0.0)
         past = [interval for interval in past if interval.total() >= top / 2][-PATIENCE:]
-        if len(past) > 1 and past[-1].rate(link) < 0.9 * _mean([one.rate(link) for one in past[:-1]]):
+        if len(past) > 1 and past[-1].rate(link) < FADED * mean([one.rate(link) for one in past[:-1]]):
             del past[-1]
         rates = [one.rate(link) for one in past]
-        link_rate = _mean(rates)
-        return Usual(link_rate, _mean([one.total() for one in past]),
+        link_rate = mean(rates)
+        return Usual(link_rate, mean([one.total() for one in past]),
                      len(past) >= UNSURE and min(rates) > SHARE * link_rate)
 
     def _suspect(self, link: str, interval: Interval) -> Loss:
@@ -211,7 +166,7 @@ class Losses:
                 time = one.begin
                 signs += one.signs
                 continue
-            if one.rate(link) < 0.9 * usual.link:
+            if one.rate(link) < FADED * usual.link:
                 time = min(one.end, one.begin + one.bytes.get(link, 0) / usual.link)
                 signs += one.signs
             break
@@ -245,29 +200,33 @@ class Losses:
         if interval is None:
             return
         if not loss.cause:
-            self._judge(link, loss, interval)
+            self._judge(link, loss, interval, step)
         elif not loss.told:
             loss.after.append(interval)
-        if loss.cause and not loss.told and (carries or _settled(loss.after, link)):
+        if loss.cause and not loss.told and (carries or settled(loss.after, link)):
             yield self._tell(link, loss)
         if loss.told:
             yield from self._returning(link, loss, interval, carries, step)
 
-    def _judge(self, link: str, loss: Loss, interval: Interval) -> None:
+    def _judge(self, link: str, loss: Loss, interval: Interval, step: Step) -> None:
         """Is a silent link lost?"""
         if interval.rate(link) >= SILENT * loss.usual.link:
             del self._open[link]
             return
         loss.after.append(interval)
         loss.signs += interval.signs
-        going = [one for one in loss.after if _goes_on(one, link, loss.usual)]
+        going = [one for one in loss.after if goes_on(one, link, loss.usual)]
         sign = next((sign for sign in ("closed", "dead", "repeated") if loss.signs[sign]), None)
         if loss.signs["stalled " + link]:
             sign = "dead"
-        others = _mean([one.total(link) for one in going])
+        others = mean([one.total(link) for one in going])
+        ended = any((step.sample.value(metric, name) or 0) < FADED * (loss.facts[key] or 0) for metric, name, key in (
+            (CONNECTIONS, None, "connections"), (SUBFLOWS, link, "subflows")))
         if sign and len(going) >= SURE:
             loss.cause = sign
-        elif len(going) >= UNSURE and loss.usual.steady and others >= 0.9 * (loss.usual.total - loss.usual.link):
+        elif len(going) >= UNSURE and ended:
+            del self._open[link]  # those that used it
+        elif len(going) >= UNSURE and loss.usual.steady and others >= FADED * (loss.usual.total - loss.usual.link):
             loss.cause = "silent"
         elif len(loss.after) - len(going) > UNSURE:
             del self._open[link]  # all is quiet
@@ -279,12 +238,12 @@ class Losses:
             if carries:
                 loss.back = interval.begin
                 loss.since_back = [interval]
-                self._changed = interval.end
+                self._changed = self._returned = interval.end
             elif loss.up is not None and interval.total() < FLOOR and step.sample.value(SUBFLOWS, link):
                 del self._open[link]  # it could carry, there is nothing to
             return
         loss.since_back.append(interval)
-        if not carries or _settled(loss.since_back[1:], ""):
+        if not carries or interval.rate(link) >= FADED * loss.usual.link or settled(loss.since_back[1:], ""):
             yield self._tell_back(link, loss)
 
     # What is told
@@ -300,7 +259,7 @@ class Losses:
         loss.told = True
         usual, facts = loss.usual, loss.facts
         others = [one.total(link) for one in loss.after] or [0.0]
-        loss.during = _mean([one.total(link) for one in _level(loss.after)])
+        loss.during = mean([one.total(link) for one in level(loss.after)])
         taken = next((one.begin for one, rate_ in zip(loss.after, others) if rate_ >= (1 - SETTLED) * loss.during),
                      loss.time) - loss.time
         taken = max(0.0, taken)
@@ -318,8 +277,8 @@ class Losses:
         """The first interval of the return is a part of one: its bytes tell which."""
         del self._open[link]
         first, *rest = loss.since_back
-        settled = _level(rest) or [first]
-        after, total = _mean([one.rate(link) for one in settled]), _mean([one.total() for one in settled])
+        last = level(rest) or [first]
+        after, total = mean([one.rate(link) for one in last]), mean([one.total() for one in last])
         begin = max(first.begin, first.end - first.bytes.get(link, 0) / after) if after else first.begin
         away = begin - loss.time
         text = f"{link} is back after {span(away)}: it carries {rate(after)} ({percent(after / total if total else 0)})"
@@ -328,36 +287,3 @@ class Losses:
         if loss.up is not None and loss.down is not None:
             details["down"] = loss.up - loss.down
         return Happening(begin, "link_back", link, text, details)
-
-
-def _interval(step: Step) -> Optional[Interval]:
-    received, sent = step.both(IN), step.both(OUT)
-    change = received or sent
-    if change is None or change.time <= change.since:
-        return None
-    signs = Counter({"closed": step.rise(CLOSED), "dead": step.rise(STALE), "repeated": step.rise(REPEATED)})
-    signs += Counter({f"stalled {link}": count for link, count in step.sample.all(STALLED).items() if count})
-    counts = step.rose(IN) + step.rose(OUT)
-    return Interval(change.since, change.time, {link: counts[link] for link in change.now if link}, signs)
-
-
-def _goes_on(interval: Interval, link: str, usual: Usual) -> bool:
-    others = usual.total - usual.link
-    return interval.total(link) >= max(FLOOR, GOES_ON * others)
-
-
-def _settled(after: List[Interval], link: str) -> bool:
-    if len(after) < 2:
-        return False
-    before, now = after[-2].total(link), after[-1].total(link)
-    return len(after) >= PATIENCE or abs(now - before) <= SETTLED * max(now, before)
-
-
-def _level(after: List[Interval]) -> List[Interval]:
-    """The last two of them that have traffic: the transfer may have ended meanwhile."""
-    top = max((one.total() for one in after), default=0.0)
-    return [one for one in after if one.total() >= top / 2][-2:]
-
-
-def _mean(values: List[float]) -> float:
-    return sum(values) / len(values) if values else 0.0

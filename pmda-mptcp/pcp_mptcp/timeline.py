@@ -14,7 +14,7 @@ loss and all that followed are held back until then: the story is in order.
 from collections import Counter
 from typing import Dict, Iterable, Iterator, List, Optional, Set
 
-from . import changes, comings, losses
+from . import changes, comings, losses, traffic
 from .changes import Happening, Step, Steps
 from .sample import Sample
 from .text import span
@@ -23,10 +23,10 @@ __all__ = ["Happening", "KINDS", "METRICS", "Timeline", "summary"]
 
 SAMPLES = "mptcp.agent.samples"
 #: Counters that start again with the agent, and those that do not.
-OWN = [SAMPLES, losses.IN, losses.OUT, *changes.EVENTS, *comings.OWN]
-KERNELS = [*changes.KERNELS, *comings.KERNELS, losses.REPEATED]
+OWN = [SAMPLES, traffic.IN, traffic.OUT, *changes.EVENTS, *comings.OWN]
+KERNELS = [*changes.KERNELS, *comings.KERNELS, traffic.REPEATED]
 #: What the timeline needs; what a source lacks is left out of the story.
-METRICS = sorted({*OWN, *KERNELS, *losses.METRICS, *comings.GAUGES, *changes.SETTINGS})
+METRICS = sorted({*OWN, *KERNELS, *traffic.METRICS, *comings.GAUGES, *changes.SETTINGS})
 
 KINDS = {
     "link_lost": "a link carried traffic and carries none, while others go on or the link is down",
@@ -70,7 +70,8 @@ class Timeline:
         self._brake = comings.Brake()
         self._held: List[Happening] = []
         self._time = 0.0  # of the last step
-        self._away: Set[str] = set()  # lost links of those that were told
+        self._away: Set[str] = set()  # links whose loss was told, and not their return
+        self._stalled: Set[str] = set()  # subjects of stalls that were told
         self._gap = False
 
     def take(self, sample: Optional[Sample]) -> List[Happening]:
@@ -126,11 +127,20 @@ class Timeline:
 
     def _news(self, happening: Happening) -> bool:
         """Stalled subflows are no news while the link that they use is lost."""
-        if happening.kind == "link_lost":
-            self._away.add(happening.subject)
-        elif happening.kind == "link_back":
-            self._away.discard(happening.subject)
-        return not (happening.kind == "stalled" and self._away and happening.subject in ("", *self._away))
+        kind, subject = happening.kind, happening.subject
+        if kind == "link_lost":
+            self._away.add(subject)
+        elif kind == "link_back":
+            self._away.discard(subject)
+        elif kind == "stalled":
+            if self._away and subject in ("", *self._away):
+                return False
+            self._stalled.add(subject)
+        elif kind == "recovered":
+            if subject not in self._stalled:
+                return False
+            self._stalled.discard(subject)
+        return True
 
 
 #: What the summary counts, line by line.

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the links carried between two records, and what is usual for them.
+
+Traffic comes in bursts: what a link usually carries is what it did in the last
+intervals with traffic, those without tell nothing.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Dict, List, NamedTuple, Optional
+
+from .changes import Step
+
+IN, OUT = "mptcp.interface.in.bytes", "mptcp.interface.out.bytes"
+UP, SUBFLOWS, STALLED = "mptcp.interface.up", "mptcp.subflows", "mptcp.interface.stalled_subflows"
+BACKUP, CONNECTIONS = "mptcp.interface.backup_subflows", "mptcp.connections"
+STALE, REPEATED = "mptcp.mib.subflowstale", "mptcp.mib.duplicatedata"
+CLOSED = "mptcp.event.sub_closed"
+METRICS = [IN, OUT, UP, SUBFLOWS, STALLED, BACKUP, CONNECTIONS, STALE, REPEATED, CLOSED]
+
+SHARE = 0.05  # of the traffic: what a link must carry to be able to lose it
+FLOOR = 12_500.0  # bytes a second: less is idle, for a link and for all
+SILENT = 0.01  # of what it carried: less is nothing
+FADED = 0.9  # of what it carried: less is a change
+GOES_ON = 0.5  # of what the others carried: so much, and they go on
+SURE, UNSURE = 2, 3  # silent intervals until a link is lost, with a sign of it and without
+REPEATS = 5  # packets that came twice, in an interval: fewer are usual
+SETTLED = 0.1  # two intervals that differ less are the new rate
+PATIENCE = 5  # intervals to wait for that
+REMEMBER = 30.0  # seconds of the past, or as many intervals as PATIENCE, that tell what a link carried
+
+
+class Interval(NamedTuple):
+    """What the links carried between two records, and the signs of a dead path in it."""
+
+    begin: float
+    end: float
+    bytes: Dict[str, int]
+    signs: Counter  # closed, dead, repeated: of the host; (link): stalled subflows
+
+    def rate(self, link: str) -> float:
+        """Bytes a second of a link."""
+        return self.bytes.get(link, 0) / (self.end - self.begin)
+
+    def total(self, without: str = "") -> float:
+        """Bytes a second of all links but one."""
+        return sum(count for link, count in self.bytes.items() if link != without) / (self.end - self.begin)
+
+
+@dataclass
+class Usual:
+    """What was carried before something happened, bytes a second."""
+
+    link: float = 0.0
+    total: float = 0.0
+    steady: bool = False
+
+    @property
+    def share(self) -> float:
+        """The link's part."""
+        return self.link / self.total if self.total else 0.0
+
+    @property
+    def carried(self) -> bool:
+        """Was it enough to be missed?"""
+        return self.link >= FLOOR and self.share >= SHARE
+
+
+def interval_of(step: Step) -> Optional[Interval]:
+    received, sent = step.both(IN), step.both(OUT)
+    change = received or sent
+    if change is None or change.time <= change.since:
+        return None
+    signs = Counter({"closed": step.rise(CLOSED), "dead": step.rise(STALE), "repeated": step.rise(REPEATED) // REPEATS})
+    signs += Counter({f"stalled {link}": count for link, count in step.sample.all(STALLED).items() if count})
+    counts = step.rose(IN) + step.rose(OUT)
+    return Interval(change.since, change.time, {link: counts[link] for link in change.now if link}, signs)
+
+
+def goes_on(interval: Interval, link: str, usual: Usual) -> bool:
+    others = usual.total - usual.link
+    return interval.total(link) >= max(FLOOR, GOES_ON * others)
+
+
+def settled(after: List[Interval], link: str) -> bool:
+    if len(after) < 2:
+        return False
+    before, now = after[-2].total(link), after[-1].total(link)
+    return len(after) >= PATIENCE or abs(now - before) <= SETTLED * max(now, before)
+
+
+def level(after: List[Interval]) -> List[Interval]:
+    """The last two of them that have traffic: the transfer may have ended meanwhile."""
+    top = max((one.total() for one in after), default=0.0)
+    return [one for one in after if one.total() >= top / 2][-2:]
+
+
+def mean(values: List[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
