@@ -2,6 +2,7 @@
 """Connections, subflows and stalls that come and go, counted; and a brake for what never stops coming."""
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import Callable, Dict, Iterator, List, Tuple
 
 from .changes import Happening, Step
@@ -103,32 +104,48 @@ def _by_link(links: Dict[str, int]) -> str:
     return ", ".join(f"{link} ({count})" for link, count in sorted(links.items()))
 
 
-class Brake:
-    """Tells the first of a kind at once, and what follows in sums, over longer and longer times while it goes on."""
+Tell = Callable[[float, str, Counter, float], Happening]
 
-    FIRST, FACTOR, LONGEST = 10.0, 6.0, 600.0
-    Tell = Callable[[float, str, Counter, float], Happening]
+
+@dataclass
+class Window:
+    """Of a kind that keeps happening: how often it was told, and what waits since it was told last."""
+
+    since: float
+    length: float
+    told: int
+    last: float
+    waits: Counter
+    tell: Tell
+
+
+class Brake:
+    """Tells the first few of a kind at once, and what follows in sums, over longer times while it goes on."""
+
+    MOST, FIRST, FACTOR, LONGEST = 5, 30.0, 4.0, 600.0
 
     def __init__(self) -> None:
-        self._open: Dict[str, Tuple[float, float, Counter, Brake.Tell]] = {}  # since, length, what waits
+        self._windows: Dict[str, Window] = {}
 
-    def take(self, time: float, kind: str, counts: Counter, tell: "Brake.Tell") -> Iterator[Happening]:
-        """Tell or keep."""
-        if kind in self._open:
-            self._open[kind][2].update(counts)
-        else:
-            self._open[kind] = (time, self.FIRST, Counter(), tell)
+    def take(self, time: float, kind: str, counts: Counter, tell: Tell) -> Iterator[Happening]:
+        """Tell it or keep it."""
+        window = self._windows.setdefault(kind, Window(time, self.FIRST, 0, time, Counter(), tell))
+        if window.told < self.MOST:
+            window.told, window.last = window.told + 1, time
             yield tell(time, kind, counts, 0.0)
+        else:
+            window.waits.update(counts)
 
     def due(self, time: float, end: bool = False) -> Iterator[Happening]:
         """What was kept long enough."""
-        for kind, (since, length, counts, tell) in list(self._open.items()):
-            if time < since + length and not end:
+        for kind, window in list(self._windows.items()):
+            if time < window.since + window.length and not end:
                 continue
-            del self._open[kind]
-            if counts:
-                self._open[kind] = (time, min(self.LONGEST, length * self.FACTOR), Counter(), tell)
-                yield tell(time, kind, counts, time - since)
+            del self._windows[kind]
+            if window.waits:
+                longer = min(self.LONGEST, window.length * self.FACTOR)
+                self._windows[kind] = Window(time, longer, self.MOST, time, Counter(), window.tell)
+                yield window.tell(time, kind, window.waits, time - window.last)
 
 
 class Conditions:
