@@ -207,10 +207,10 @@ class Conditions:
         change = step.both(DEGRADED)
         before, now = ((change.before or {}).get(None, 0), change.now.get(None, 0)) if change else (0, 0)
         if now > before:
-            yield Happening(step.time, "degraded", "", f"{plural(now, 'connection')} with fewer live subflows than "
-                            "at best", {"count": now})
+            yield Happening(step.time, "degraded", "", f"{plural(now, 'connection')} with fewer live paths than "
+                            "once", {"count": now})
         elif before and not now:
-            yield Happening(step.time, "degraded", "", "no connection has fewer live subflows than at best any more",
+            yield Happening(step.time, "degraded", "", "each connection has as many live paths as it ever had",
                             {"count": 0})
 
     def _backups(self, step: Step) -> Iterator[Happening]:

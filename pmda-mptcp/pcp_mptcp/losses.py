@@ -11,12 +11,12 @@ all links is a transfer that ended.  Idle links are never lost.
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Set
 
 from .changes import Happening, Step
 from .text import percent, plural, rate, span
-from .traffic import (BACKUP, CLOSED, CONNECTIONS, FADED, FLOOR, IN, PATIENCE, REMEMBER, SETTLED, SHARE, SILENT,
-                      SUBFLOWS, SURE, UNSURE, UP, Interval, Usual, goes_on, interval_of, level, mean, settled)
+from .traffic import (BACKUP, CLOSED, CONNECTIONS, FADED, FLOOR, IN, SETTLED, SHARE, SILENT, SUBFLOWS, SURE, UNSURE,
+                      UP, History, Interval, Usual, goes_on, interval_of, level, mean, settled)
 
 CAUSES = {
     "down": "the link is down",
@@ -49,11 +49,10 @@ class Losses:
     """Follows the links from step to step."""
 
     def __init__(self) -> None:
-        self._history: List[Interval] = []
-        self._changed = 0.0  # traffic moved: what was carried before is no measure for what comes
-        self._returned = 0.0  # to a link that came back, so others may rest
+        self._history = History()
         self._fading: Optional[float] = None  # a link carries less since: the next interval tells why
         self._open: Dict[str, Loss] = {}
+        self._explained: Set[str] = set()  # silent links, until they carry again
         self._up: Dict[str, int] = {}
         self._down: Dict[str, float] = {}
         self._subflows: Dict[str, int] = {}
@@ -73,15 +72,14 @@ class Losses:
         sample, self._fading = step.sample, None
         interval = interval_of(step)
         up = {link: value for link, value in sample.all(UP).items() if link}
-        for link in sorted({*up, *self._open, *(interval.bytes if interval else ())}):
+        links = {*up, *self._open, *(interval.bytes if interval else ())}
+        for link in sorted(links, key=lambda link: (link not in self._open, link)):  # who comes back lets others rest
             if link in self._open:
                 yield from self._follow(link, interval, step)
             else:
                 yield from self._watch(link, interval, step)
         if interval:
-            self._history.append(interval)
-            while len(self._history) > PATIENCE and self._history[0].begin < interval.end - REMEMBER:
-                del self._history[0]
+            self._history.add(interval)
         self._up, self._subflows = up, {link: n for link, n in sample.all(SUBFLOWS).items() if link}
         self._connections = sample.value(CONNECTIONS)
 
@@ -94,7 +92,7 @@ class Losses:
                 yield self._tell(link, loss)
             elif loss.back is not None:
                 yield self._tell_back(link, loss)
-        self._history.clear()
+        self._history.intervals.clear()
         self._fading = None
 
     def end(self, time: float) -> Iterator[Happening]:
@@ -113,7 +111,7 @@ class Losses:
     def _watch(self, link: str, interval: Optional[Interval], step: Step) -> Iterator[Happening]:
         was, now = self._up.get(link), step.sample.value(UP, link)
         subflows, had = step.sample.value(SUBFLOWS, link) or 0, self._subflows.get(link, 0)
-        usual = self._usual(link)
+        usual = self._history.usual(link)
         if was and now == 0 or usual.carried and had and not subflows and self._went_on(step):
             time = step.time
             if interval and usual.link:
@@ -128,11 +126,17 @@ class Losses:
         elif was == 0 and now:
             yield self._tell_up(link, step, self._down.pop(link, None))
         elif interval and subflows and not self._all_backup(link, step) and usual.carried:
-            silent = interval.rate(link) < SILENT * usual.link
-            if silent and goes_on(interval, link, usual) and self._history[-1].begin >= self._returned:
-                self._lose(link, self._suspect(link, interval), interval)
-            elif interval.rate(link) < FADED * usual.link:
-                self._fading = interval.begin
+            self._doubt(link, interval, usual)
+
+    def _doubt(self, link: str, interval: Interval, usual: Usual) -> None:
+        """A link that carried has subflows and is up: does it carry?"""
+        if interval.rate(link) >= SILENT * usual.link:
+            self._explained.discard(link)
+        elif link not in self._explained and goes_on(interval, link, usual) and self._history.calm():
+            self._lose(link, self._suspect(link, interval), interval)
+            return
+        if link not in self._explained and interval.total() >= FLOOR and interval.rate(link) < FADED * usual.link:
+            self._fading = interval.begin
 
     def _went_on(self, step: Step) -> bool:
         """Did connections go on without subflows that are gone?"""
@@ -143,25 +147,11 @@ class Losses:
     def _all_backup(link: str, step: Step) -> bool:
         return (step.sample.value(BACKUP, link) or 0) >= (step.sample.value(SUBFLOWS, link) or 0)
 
-    def _usual(self, link: str, until: float = float("inf")) -> Usual:
-        """What it carried while there was traffic, up to a time; not the interval in which it faded."""
-        past = [interval for interval in self._history if interval.end <= until]
-        past = ([one for one in past if one.begin >= self._changed]
-                or [one for one in past if one.begin >= self._returned] or past)
-        top = max((interval.total() for interval in past), default=0.0)
-        past = [interval for interval in past if interval.total() >= top / 2][-PATIENCE:]
-        if len(past) > 1 and past[-1].rate(link) < FADED * mean([one.rate(link) for one in past[:-1]]):
-            del past[-1]
-        rates = [one.rate(link) for one in past]
-        link_rate = mean(rates)
-        return Usual(link_rate, mean([one.total() for one in past]),
-                     len(past) >= UNSURE and min(rates) > SHARE * link_rate)
-
     def _suspect(self, link: str, interval: Interval) -> Loss:
         """It may have faded earlier, when the others stood still, too."""
-        usual, time = self._usual(link), interval.begin
+        usual, time = self._history.usual(link), interval.begin
         signs = Counter(interval.signs)
-        for one in reversed(self._history):
+        for one in reversed(self._history.intervals):
             if one.rate(link) < SILENT * usual.link and one.total() >= SHARE * usual.total:
                 time = one.begin
                 signs += one.signs
@@ -170,13 +160,14 @@ class Losses:
                 time = min(one.end, one.begin + one.bytes.get(link, 0) / usual.link)
                 signs += one.signs
             break
-        return Loss(time, self._usual(link, time) if self._usual(link, time).carried else usual, signs=signs)
+        before = self._history.usual(link, time)
+        return Loss(time, before if before.carried else usual, signs=signs)
 
     def _lose(self, link: str, loss: Loss, interval: Optional[Interval]) -> None:
         loss.facts = {"subflows": self._subflows.get(link), "connections": self._connections}
         if loss.cause:
             loss.down = loss.time if loss.cause == "down" else None
-            self._changed = interval.end if interval else loss.time
+            self._history.changed = interval.end if interval else loss.time
         elif interval:
             loss.after.append(interval)
         self._open[link] = loss
@@ -226,19 +217,20 @@ class Losses:
             loss.cause = sign
         elif len(going) >= UNSURE and ended:
             del self._open[link]  # those that used it
+            self._explained.add(link)
         elif len(going) >= UNSURE and loss.usual.steady and others >= FADED * (loss.usual.total - loss.usual.link):
             loss.cause = "silent"
         elif len(loss.after) - len(going) > UNSURE:
             del self._open[link]  # all is quiet
         if loss.cause:
-            self._changed = loss.after[0].begin
+            self._history.changed = loss.after[0].begin
 
     def _returning(self, link: str, loss: Loss, interval: Interval, carries: bool, step: Step) -> Iterator[Happening]:
         if loss.back is None:
             if carries:
                 loss.back = interval.begin
                 loss.since_back = [interval]
-                self._changed = self._returned = interval.end
+                self._history.changed = self._history.returned = interval.end
             elif loss.up is not None and interval.total() < FLOOR and step.sample.value(SUBFLOWS, link):
                 del self._open[link]  # it could carry, there is nothing to
             return

@@ -66,7 +66,41 @@ class Usual:
         return self.link >= FLOOR and self.share >= SHARE
 
 
+class History:
+    """The last intervals."""
+
+    def __init__(self) -> None:
+        self.intervals: List[Interval] = []
+        self.changed = 0.0  # traffic moved: what was carried before is no measure for what comes
+        self.returned = 0.0  # it moved to a link that came back, so others may rest
+
+    def add(self, interval: Interval) -> None:
+        """Remember one, and forget the oldest."""
+        self.intervals.append(interval)
+        while len(self.intervals) > PATIENCE and self.intervals[0].begin < interval.end - REMEMBER:
+            del self.intervals[0]
+
+    def calm(self) -> bool:
+        """Is it a while since a link came back?"""
+        return bool(self.intervals) and self.intervals[-1].begin >= self.returned
+
+    def usual(self, link: str, until: float = float("inf")) -> Usual:
+        """What a link carried while there was traffic, up to a time; not the interval in which it faded."""
+        past = [one for one in self.intervals if one.end <= until]
+        past = ([one for one in past if one.begin >= self.changed]
+                or [one for one in past if one.begin >= self.returned] or past)
+        top = max((one.total() for one in past), default=0.0)
+        past = [one for one in past if one.total() >= top / 2][-PATIENCE:]
+        if len(past) > 1 and past[-1].rate(link) < FADED * mean([one.rate(link) for one in past[:-1]]):
+            del past[-1]
+        rates = [one.rate(link) for one in past]
+        link_rate = mean(rates)
+        return Usual(link_rate, mean([one.total() for one in past]),
+                     len(past) >= UNSURE and min(rates) > SHARE * link_rate)
+
+
 def interval_of(step: Step) -> Optional[Interval]:
+    """What the links carried up to a step; None where there is nothing to compare with."""
     received, sent = step.both(IN), step.both(OUT)
     change = received or sent
     if change is None or change.time <= change.since:
@@ -78,11 +112,13 @@ def interval_of(step: Step) -> Optional[Interval]:
 
 
 def goes_on(interval: Interval, link: str, usual: Usual) -> bool:
+    """Do the other links carry what they did, at least half of it?"""
     others = usual.total - usual.link
     return interval.total(link) >= max(FLOOR, GOES_ON * others)
 
 
 def settled(after: List[Interval], link: str) -> bool:
+    """Have the links but one found their new rate?"""
     if len(after) < 2:
         return False
     before, now = after[-2].total(link), after[-1].total(link)
@@ -96,4 +132,5 @@ def level(after: List[Interval]) -> List[Interval]:
 
 
 def mean(values: List[float]) -> float:
+    """0 of none."""
     return sum(values) / len(values) if values else 0.0

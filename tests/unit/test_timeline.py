@@ -133,6 +133,31 @@ def test_slow_takeover(host):
     assert lost.time == pytest.approx(1008) and lost.details["took_over"] == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize("away, other", [("enp1s0", "enp2s0"), ("enp2s0", "enp1s0")])
+def test_another_link_rests_when_one_is_back(host, away, other):
+    """The scheduler goes back to the link that it prefers; what was under way twice is no sign of a death."""
+    rates = {away: 6 * M, other: 0}
+    host.tick(8, [rates.get(link, 0) for link in LINKS])
+    host.put(traffic.UP, away, 0)
+    rates = {away: 0, other: 6 * M}
+    host.tick(8, [rates.get(link, 0) for link in LINKS])
+    host.put(traffic.UP, away, 1)
+    for _ in range(3):
+        host.add(traffic.REPEATED, 100)
+        rates = {away: 6 * M, other: 0}
+        host.tick(1, [rates.get(link, 0) for link in LINKS])
+    host.tick(5, [rates.get(link, 0) for link in LINKS])
+    assert host.end() == [("link_lost", away), ("link_back", away)]
+
+
+def test_a_suspicion_does_not_hold_the_story_back(host):
+    """A link falls silent a second before the transfer ends: no loss, and what follows is told at once."""
+    host.tick(8, FULL).tick(1, (6 * M, 6 * M, 0)).tick(6)
+    host.add("mptcp.mib.mpjoinrejected")
+    host.tick()
+    assert [happening.kind for happening in host.story] == ["join_failed"]
+
+
 def test_the_last_link(host):
     """Nothing takes over when the only link that carried is gone."""
     host.tick(8, (6 * M, 0, 0))
@@ -176,6 +201,13 @@ def ends_on_one(host):
     host.tick(10, (6 * M, 6 * M, 0))
 
 
+def ends_on_one_of_two(host):
+    """The same, and an idle connection has a subflow there."""
+    host.tick(10, FULL)
+    host.put(traffic.SUBFLOWS, "enp3s0", 1)
+    host.tick(10, (6 * M, 6 * M, 0))
+
+
 def backup_rests(host):
     """A backup link carried while another was away, and rests when that is back."""
     host.put(traffic.BACKUP, "enp3s0", 2)
@@ -188,7 +220,8 @@ def long_intervals(host):
     host.tick(3).tick(5, FULL).tick(5)
 
 
-@pytest.mark.parametrize("life", [nothing, transfer, bursts, less, small, ends_on_one, backup_rests, long_intervals],
+@pytest.mark.parametrize("life", [nothing, transfer, bursts, less, small, ends_on_one, ends_on_one_of_two, backup_rests,
+                                  long_intervals],
                          ids=lambda life: life.__name__)
 def test_no_false_alarm(host, life):
     """Ordinary life is no story."""
@@ -271,7 +304,7 @@ def test_without_events(host):
     ("mptcp.event.removed", "address_removed", "peers withdrew 3 addresses"),
     ("mptcp.event.sub_priority", "priority", "backup flag of 3 subflows"),
     (comings.STALE, "stalled", "3 subflows stale"),
-    (comings.DEGRADED, "degraded", "3 connections with fewer live subflows"),
+    (comings.DEGRADED, "degraded", "3 connections with fewer live paths"),
 ])
 def test_counters(host, metric, kind, words):
     """A rise is told once, in words."""
@@ -283,10 +316,10 @@ def test_counters(host, metric, kind, words):
 
 
 def test_joins_without_an_answer(host):
-    """Those that are answered a second later are none; those that are not are told once."""
+    """Those that are answered two seconds later are none; those that are not are told once."""
     host.tick(3)
     host.add(comings.JOINS, 3)
-    host.tick(1)
+    host.tick(2)
     host.add(comings.JOINS_ANSWERED, 2)
     host.tick(10)
     host.end()
@@ -340,11 +373,11 @@ def test_settings(host):
 
 def test_the_agent_restarts(host):
     """Its counters begin at 0: that is told, and nothing else; the story goes on."""
-    host.add(comings.CREATED, 50)
     host.tick(8, FULL)
     for metric in timeline.OWN:
         if metric in host.values:
             host.values[metric] = dict.fromkeys(host.values[metric], 0)
+    host.add("mptcp.event.announced", 2)
     host.tick(8, FULL)
     assert host.end() == [("agent_restarted", "")]
     assert "the agent was restarted" in host.story[0].text
