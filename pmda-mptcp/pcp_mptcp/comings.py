@@ -43,9 +43,12 @@ REASONS = {
 def flows(step: Step) -> Iterator[Tuple[str, Counter]]:
     """Connections and subflows that came and went, as kinds with counts: see tell_flows()."""
     opened, closed = step.rose(OPENED_BY), step.rose(CLOSED_BY)
-    created = step.rise(CREATED) if CREATED in step.sample else step.rise(ACCEPTED) + step.rise(ANSWERED)
     change = step.both(CONNECTIONS)
     grown = change.now.get(None, 0) - (change.before or {}).get(None, 0) if change else 0
+    if CREATED in step.sample:
+        created = step.rise(CREATED)
+    else:  # the kernel's counters may be in a record of their own
+        created = max(grown, step.rise(ACCEPTED) + step.rise(ANSWERED)) if change else 0
     ended = max(0, created - grown) if change else 0
     if created:
         yield "connection_opened", Counter({"": created}) + opened
@@ -177,11 +180,11 @@ class Conditions:
                                 "the peer does not answer", {"count": now})
             elif before and not now:
                 yield Happening(step.time, "recovered", str(link), f"no subflow on {link} is stalled any more", {})
-        stale, recovered = step.rise(STALE), step.rise(RECOVERED)
+        stale, recovered, stales = step.rise(STALE), step.rise(RECOVERED), step.get(STALE)
         if stale:
             self._stale += stale
             yield Happening(step.time, "stalled", "", f"{plural(stale, 'subflow')} stale: the peer does not answer, "
-                            "others take the data", {"count": stale})
+                            "others take the data", {"count": stale, "since": stales.since if stales else step.time})
         if recovered and self._stale:
             self._stale = max(0, self._stale - recovered)
             yield Happening(step.time, "recovered", "", f"{plural(recovered, 'subflow')} recovered",

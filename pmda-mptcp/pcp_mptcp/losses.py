@@ -15,8 +15,8 @@ from typing import Any, Dict, Iterator, List, Optional, Set
 
 from .changes import Happening, Step
 from .text import percent, plural, rate, span
-from .traffic import (BACKUP, CLOSED, CONNECTIONS, FADED, FLOOR, IN, SETTLED, SHARE, SILENT, SUBFLOWS, SURE, UNSURE,
-                      UP, History, Interval, Usual, goes_on, interval_of, level, mean, settled)
+from .traffic import (BACKUP, CLOSED, CONNECTIONS, FADED, FLOOR, HOPELESS, IN, SETTLED, SHARE, SILENT, SUBFLOWS, SURE,
+                      UNSURE, UP, History, Interval, Usual, goes_on, interval_of, level, mean, settled, signs_of)
 
 CAUSES = {
     "down": "the link is down",
@@ -50,6 +50,7 @@ class Losses:
 
     def __init__(self) -> None:
         self._history = History()
+        self._signs: Counter = Counter()  # since the last interval
         self._fading: Optional[float] = None  # a link carries less since: the next interval tells why
         self._open: Dict[str, Loss] = {}
         self._explained: Set[str] = set()  # silent links, until they carry again
@@ -67,10 +68,11 @@ class Losses:
 
     def take(self, step: Step) -> Iterator[Happening]:
         """What the step tells about links."""
+        self._signs += signs_of(step)
         if step.get(IN) is None and (IN in step.sample or step.get(UP) is None):
             return
         sample, self._fading = step.sample, None
-        interval = interval_of(step)
+        interval, self._signs = interval_of(step, self._signs), Counter()
         up = {link: value for link, value in sample.all(UP).items() if link}
         links = {*up, *self._open, *(interval.bytes if interval else ())}
         for link in sorted(links, key=lambda link: (link not in self._open, link)):  # who comes back lets others rest
@@ -215,11 +217,11 @@ class Losses:
             (CONNECTIONS, None, "connections"), (SUBFLOWS, link, "subflows")))
         if sign and len(going) >= SURE:
             loss.cause = sign
-        elif len(going) >= UNSURE and ended:
-            del self._open[link]  # those that used it
-            self._explained.add(link)
-        elif len(going) >= UNSURE and loss.usual.steady and others >= FADED * (loss.usual.total - loss.usual.link):
+        elif len(going) >= UNSURE and loss.usual.steady and not ended and others >= FADED * loss.usual.others:
             loss.cause = "silent"
+        elif len(going) >= UNSURE and ended or len(going) > HOPELESS:
+            del self._open[link]  # those that used it ended, or want less
+            self._explained.add(link)
         elif len(loss.after) - len(going) > UNSURE:
             del self._open[link]  # all is quiet
         if loss.cause:

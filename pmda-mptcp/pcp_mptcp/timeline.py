@@ -71,6 +71,7 @@ class Timeline:
         self._held: List[Happening] = []
         self._time = 0.0  # of the last step
         self._away: Set[str] = set()  # links whose loss was told, and not their return
+        self._lost = 0.0  # when a link was lost last
         self._stalled: Set[str] = set()  # subjects of stalls that were told
         self._gap = False
 
@@ -130,10 +131,11 @@ class Timeline:
         kind, subject = happening.kind, happening.subject
         if kind == "link_lost":
             self._away.add(subject)
+            self._lost = happening.time
         elif kind == "link_back":
             self._away.discard(subject)
         elif kind == "stalled":
-            if self._away and subject in ("", *self._away):
+            if subject in self._away or not subject and (self._away or happening.details["since"] <= self._lost):
                 return False
             self._stalled.add(subject)
         elif kind == "recovered":

@@ -24,6 +24,7 @@ SILENT = 0.01  # of what it carried: less is nothing
 FADED = 0.9  # of what it carried: less is a change
 GOES_ON = 0.5  # of what the others carried: so much, and they go on
 SURE, UNSURE = 2, 3  # silent intervals until a link is lost, with a sign of it and without
+HOPELESS = 10  # then it is not: signs are recorded less often than traffic
 REPEATS = 5  # packets that came twice, in an interval: fewer are usual
 SETTLED = 0.1  # two intervals that differ less are the new rate
 PATIENCE = 5  # intervals to wait for that
@@ -59,6 +60,11 @@ class Usual:
     def share(self) -> float:
         """The link's part."""
         return self.link / self.total if self.total else 0.0
+
+    @property
+    def others(self) -> float:
+        """What the others carried."""
+        return self.total - self.link
 
     @property
     def carried(self) -> bool:
@@ -99,22 +105,28 @@ class History:
                      len(past) >= UNSURE and min(rates) > SHARE * link_rate)
 
 
-def interval_of(step: Step) -> Optional[Interval]:
+def signs_of(step: Step) -> Counter:
+    """Signs of a dead path; the kernel's counters may be in records of their own."""
+    signs = Counter({"closed": step.rise(CLOSED), "dead": step.rise(STALE), "repeated": step.rise(REPEATED) // REPEATS})
+    change = step.get(STALLED)
+    for link, count in (change.now if change else {}).items():
+        signs[f"stalled {link}"] = count
+    return +signs
+
+
+def interval_of(step: Step, signs: Counter) -> Optional[Interval]:
     """What the links carried up to a step; None where there is nothing to compare with."""
     received, sent = step.both(IN), step.both(OUT)
     change = received or sent
     if change is None or change.time <= change.since:
         return None
-    signs = Counter({"closed": step.rise(CLOSED), "dead": step.rise(STALE), "repeated": step.rise(REPEATED) // REPEATS})
-    signs += Counter({f"stalled {link}": count for link, count in step.sample.all(STALLED).items() if count})
     counts = step.rose(IN) + step.rose(OUT)
     return Interval(change.since, change.time, {link: counts[link] for link in change.now if link}, signs)
 
 
 def goes_on(interval: Interval, link: str, usual: Usual) -> bool:
     """Do the other links carry what they did, at least half of it?"""
-    others = usual.total - usual.link
-    return interval.total(link) >= max(FLOOR, GOES_ON * others)
+    return interval.total(link) >= max(FLOOR, GOES_ON * usual.others)
 
 
 def settled(after: List[Interval], link: str) -> bool:

@@ -39,17 +39,23 @@ class Host:
         """Let a counter rise."""
         self.put(metric, instance, self.values[metric].get(instance, 0) + count)
 
-    def tick(self, times=1, carried=(), **more):
-        """Samples, each an interval later; carried: bytes a second by link, in their order."""
+    def tick(self, times=1, carried=(), without=(), apart=()):
+        """Samples, each an interval later; carried: bytes a second by link, in their order.
+
+        Metrics may be missing in it, or come in a record of their own.
+        """
         for _ in range(times):
             self.now += self.interval
             for link, rate in zip(LINKS, carried):
                 self.add(traffic.IN, int(rate * self.interval), link)
             self.add(timeline.SAMPLES)
             for metric, values in self.values.items():
-                if metric not in more.get("without", ()):
+                if metric not in without and metric not in apart:
                     self.sample.put(metric, dict(values), self.now)
             self.story += self.timeline.take(self.sample)
+            for metric in apart:
+                self.sample.put(metric, dict(self.values[metric]), self.now + 0.02)
+            self.story += self.timeline.take(self.sample) if apart else []
         return self
 
     def gap(self, seconds):
@@ -123,6 +129,19 @@ def test_a_path_that_dies_silently(host, sign, cause):
     assert not [happening for happening in host.story if happening.kind == "stalled"], "the loss says it"
 
 
+@pytest.mark.parametrize("metric, cause", [(traffic.STALE, "dead"), (traffic.REPEATED, "repeated")])
+def test_signs_in_records_of_their_own(host, metric, cause):
+    """The kernel's counters are recorded every six intervals: the sign comes when the link is away for long."""
+    for number in range(30):
+        if number == 12:
+            host.add(metric, 100)
+        rare = bool(number % 6)
+        host.tick(1, FULL if number < 12 else (5 * M, 5 * M, 0),
+                  without=timeline.KERNELS if rare else (), apart=() if rare else timeline.KERNELS)
+    assert [kind for kind, _ in host.end()] == ["link_lost", "link_away"]
+    assert host.one("link_lost").details["cause"] == cause
+
+
 def test_slow_takeover(host):
     """The others stand still for two seconds before they go on: that is what the failover took."""
     host.tick(8, FULL)
@@ -150,11 +169,14 @@ def test_another_link_rests_when_one_is_back(host, away, other):
     assert host.end() == [("link_lost", away), ("link_back", away)]
 
 
-def test_a_suspicion_does_not_hold_the_story_back(host):
-    """A link falls silent a second before the transfer ends: no loss, and what follows is told at once."""
-    host.tick(8, FULL).tick(1, (6 * M, 6 * M, 0)).tick(6)
+@pytest.mark.parametrize("life", [[(1, (6 * M, 6 * M, 0)), (6, ())], [(20, (8 * M, 0, 0))]])
+def test_a_suspicion_does_not_hold_the_story_back(host, life):
+    """A silent link is no loss, when the transfer ends or wants less: what follows is told at once."""
+    host.tick(8, FULL)
+    for seconds, carried in life:
+        host.tick(seconds, carried)
     host.add("mptcp.mib.mpjoinrejected")
-    host.tick()
+    host.tick(1, life[-1][1])
     assert [happening.kind for happening in host.story] == ["join_failed"]
 
 
@@ -189,6 +211,11 @@ def less(host):
     host.tick(10, FULL).tick(10, (2 * M, 0, 0))
 
 
+def less_for_long(host):
+    """The same, and what the first link carries would be a takeover."""
+    host.tick(10, FULL).tick(40, (8 * M, 0, 0))
+
+
 def small(host):
     """Keepalives on one link, next to much on another; then none."""
     host.tick(10, (6 * M, 6 * M, 0.1 * M)).tick(10, (6 * M, 6 * M, 0))
@@ -220,9 +247,9 @@ def long_intervals(host):
     host.tick(3).tick(5, FULL).tick(5)
 
 
-@pytest.mark.parametrize("life", [nothing, transfer, bursts, less, small, ends_on_one, ends_on_one_of_two, backup_rests,
-                                  long_intervals],
-                         ids=lambda life: life.__name__)
+@pytest.mark.parametrize("life", [
+    nothing, transfer, bursts, less, less_for_long, small, ends_on_one, ends_on_one_of_two, backup_rests,
+    long_intervals], ids=lambda life: life.__name__)
 def test_no_false_alarm(host, life):
     """Ordinary life is no story."""
     life(host)
