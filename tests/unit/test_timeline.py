@@ -142,6 +142,16 @@ def test_signs_in_records_of_their_own(host, metric, cause):
     assert host.one("link_lost").details["cause"] == cause
 
 
+def test_a_sign_that_is_recorded_late(host):
+    """The link is back before the kernel's counters are recorded: the stall that they tell of was told as a loss."""
+    host.tick(6, FULL)
+    host.add(traffic.STALE)
+    host.add(comings.RECOVERED)
+    host.tick(6, (6 * M, 6 * M, 0), without=timeline.KERNELS)
+    host.tick(6, FULL, without=timeline.KERNELS).tick(3, FULL)
+    assert host.end() == [("link_lost", "enp3s0"), ("link_back", "enp3s0")]
+
+
 def test_slow_takeover(host):
     """The others stand still for two seconds before they go on: that is what the failover took."""
     host.tick(8, FULL)
