@@ -61,7 +61,7 @@ class Source:
         self._names: Dict[int, Dict[int, str]] = {}  # of instances, by domain
         self._lacks: Dict[str, bool] = {}
         self.choose([PROBE])
-        if not self._metrics:
+        if not self._metrics and not self.below("mptcp"):
             raise Trouble(self._no_agent())
 
     def _no_agent(self) -> str:
@@ -121,7 +121,7 @@ class Source:
             if not now:
                 raise Trouble(f"{self.archive} has no MPTCP values in the ten minutes up to {self.clock(moment)}, "
                               f"it spans: pmdumplog -L {self.archive}")
-            yield self.since(self.start), now
+            yield self.since(self.start, now.time), now
         else:
             yield from self._archive_pairs(self.interval or INTERVAL)
 
@@ -152,7 +152,7 @@ class Source:
             now = self.at(moment)
             if now:
                 found = True
-                yield before or None, now
+                yield before or self.since(moment - step, now.time), now
             before = now
         if not found:
             raise Trouble(f"{self.archive} has no MPTCP values in this time window at intervals of {step:g} s, "
@@ -165,7 +165,6 @@ class Source:
             result = self._fetch(pmids)
         except pmapi.pmErr:
             result = self._fetch_again(pmids)
-        self._names.clear()
         sample = Sample(0.0)
         self._take(result, sample)
         if not sample:
@@ -182,14 +181,14 @@ class Source:
 
     def at(self, moment: float) -> Sample:
         """Values of a moment of the archive, as the last records up to it say."""
-        sample = self._collect(cpmapi.PM_MODE_BACK, moment)
+        sample = self._collect(cpmapi.PM_MODE_BACK, moment, moment - REACH)
         if sample:
             self._settings(sample, moment)
         return sample
 
-    def since(self, moment: float) -> Optional[Sample]:
-        """Values that the first records from a moment of the archive on say."""
-        return self._collect(cpmapi.PM_MODE_FORW, moment) or None
+    def since(self, moment: float, until: float) -> Optional[Sample]:
+        """Values that the first records from a moment of the archive on say, none of them later than another one."""
+        return self._collect(cpmapi.PM_MODE_FORW, moment, min(until, moment + REACH)) or None
 
     def records(self) -> Iterator[Optional[Sample]]:
         """All that was recorded in the time window, record by record: what is known then, None for a gap.
@@ -204,7 +203,6 @@ class Source:
             if not result.contents.numpmid:
                 self._context.pmFreeResult(result)
                 sample = Sample(0.0)
-                self._names.clear()
                 yield None
             elif self._take(result, sample):
                 yield sample
@@ -235,14 +233,14 @@ class Source:
         set_mode = getattr(self._context, "pmSetModeHighRes", self._context.pmSetMode)  # PCP 6, PCP 7
         set_mode(mode, pmapi.timespec(int(moment), int(moment % 1 * 1e9)), pmapi.timespec(0, 0))
 
-    def _collect(self, mode: int, moment: float) -> Sample:
+    def _collect(self, mode: int, moment: float, until: float) -> Sample:
         """For each metric the values of the first record on this way that has it, no farther than a gap."""
         sample = Sample(0.0)
         missing = {pmid for pmid, metric in self._metrics.items() if not metric.discrete}
-        self._names.clear()
         for result, when in self._walk(mode, moment):
             gap = not result.contents.numpmid  # pmlogger's mark: what lies behind it belongs to another run
-            if gap and sample or abs(when - moment) > REACH:
+            beyond = when < until if mode == cpmapi.PM_MODE_BACK else when > until
+            if gap and sample or beyond:
                 self._context.pmFreeResult(result)
                 break
             missing -= self._take(result, sample, skip=True)
@@ -256,15 +254,16 @@ class Source:
         if pmids:
             self._position(cpmapi.PM_MODE_INTERP, moment)
             try:
-                self._take(self._fetch(pmids), sample)
+                self._take(self._fetch(pmids), sample, when=sample.time)
             except pmapi.pmErr:
                 pass  # there is none at the very end
 
-    def _take(self, result: Any, sample: Sample, skip: bool = False) -> Set[int]:
+    def _take(self, result: Any, sample: Sample, skip: bool = False, when: Optional[float] = None) -> Set[int]:
         """Put values into a sample, except (`skip`) those of metrics that it has; returns which are in the result."""
         contents = result.contents
-        when = float(contents.timestamp)
+        when = float(contents.timestamp) if when is None else when
         taken = set()
+        self._names.clear()  # an agent that was restarted gives its ids to others
         try:
             for i in range(contents.numpmid):
                 pmid = contents.get_pmid(i)
@@ -295,7 +294,8 @@ class Source:
         """The name of an instance."""
         names = self._names.setdefault(metric.domain, {})
         if number not in names:
-            names.update(zip(*self._context.pmGetInDom(metric.desc)))
+            numbers, found = self._context.pmGetInDom(metric.desc)
+            names.update(zip(numbers or (), found or ()))  # None if the last one has gone meanwhile
         return names.get(number) or self._context.pmNameInDom(metric.desc, number)
 
 

@@ -22,11 +22,14 @@ class View(Change):
         """A value of the host: `connections` for mptcp.connections."""
         return self.now.value("mptcp." + name)
 
+    def _listing(self, metric: str, other: str) -> str:
+        """What has the instances: the first if it is known, be it of none, for in archives settings outlive theirs."""
+        return metric if metric in self.now else other
+
     @cached_property
     def links(self) -> List[Link]:
         """All interfaces, in the order of the agent."""
-        listing = "mptcp.interface.in.bytes" if self.now.has("mptcp.interface.in.bytes") else "mptcp.interface.up"
-        links = list(rows(Link, self, listing).values())
+        links = list(rows(Link, self, self._listing("mptcp.interface.in.bytes", "mptcp.interface.up")).values())
         whole = total(*(rate for link in links for rate in (link.in_rate, link.out_rate)))
         for link in links:
             link.subflows = self.now.value("mptcp.subflows", link.name)
@@ -36,8 +39,7 @@ class View(Change):
     @cached_property
     def endpoints(self) -> List[Endpoint]:
         """Endpoints of the path manager, by id."""
-        counted = self.now.has("mptcp.pm.endpoint.subflows")
-        found = rows(Endpoint, self, "mptcp.pm.endpoint.subflows" if counted else "mptcp.pm.endpoint.id")
+        found = rows(Endpoint, self, self._listing("mptcp.pm.endpoint.subflows", "mptcp.pm.endpoint.id"))
         for name, endpoint in found.items():
             endpoint.name = name
         return list(found.values())
