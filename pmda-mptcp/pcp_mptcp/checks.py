@@ -119,7 +119,8 @@ def _fallback(view: View, limits: Thresholds) -> _Found:
         now = view.host("fallback.connections")
         share = part(now, total(now, view.host("connections")))
         level = WARNING if (share or 0) >= limits["fallback_share"] and now >= limits["fallback_least"] else NOTE
-        yield level, "", f"{text.plural(now, 'connection')} asked for MPTCP and runs as TCP", mend
+        runs = "runs" if now == 1 else "run"
+        yield level, "", f"{text.plural(now, 'connection')} asked for MPTCP and {runs} as TCP", mend
 
 
 def _blackhole(view: View, limits: Thresholds) -> _Found:
@@ -138,7 +139,7 @@ def _join_success(view: View, limits: Thresholds) -> _Found:
     for tried, made, whose, lost in (
             ("mpjoinsyntx", "mpjoinsynackrx", "this host's", "the others got no answer or a refusal"),
             ("mpjoinsynrx", "mpjoinackrx", "peers'", f"{_grown(view, 'mpjoinrejected')} rejected by the limits")):
-        joins, share = _grown(view, tried), part(_grown(view, made), _grown(view, tried))
+        joins, share = _grown(view, tried), part(view.growth("mptcp.mib." + made), view.growth("mptcp.mib." + tried))
         if joins >= limits["join_least"] and share is not None and share < limits["join_share"]:
             yield (WARNING, "", f"{text.percent(share)} of {whose} {joins} joins succeeded: {lost}",
                    "pcp mptcp why: a firewall on one of the paths, or the limits of the other side")
@@ -169,7 +170,7 @@ def _misrouted_endpoint(view: View, limits: Thresholds) -> _Found:
 
 
 def _backup_traffic(view: View, limits: Thresholds) -> _Found:
-    if view.host("redundancy.degraded_connections"):
+    if view.host("redundancy.degraded_connections") != 0:
         return  # that is what a backup is for
     for link in view.links:
         if link.backup_rate is not None and link.backup_rate > limits["backup_rate"]:

@@ -47,11 +47,11 @@ def lines(view: View, findings: Sequence[Finding], paint: Paint) -> List[str]:
         out += [""] + text.table(LINK_COLUMNS, links, paint)
     others = [link.name for link in view.links if link not in links and link.up and link.name != "lo"]
     if others:
-        out.append(paint("grey", "Up, without MPTCP: " + ", ".join(others)))
+        out.append(paint("grey", "Up, without MPTCP: " + text.printable(", ".join(others))))
     idle = [endpoint for endpoint in view.endpoints if endpoint.used and endpoint.subflows == 0]
     if idle:
         out += ["", "Endpoints that carry nothing"]
-        out += [f"  {text.printable(endpoint.name)}  {endpoint.flags}" for endpoint in idle]
+        out += [f"  {text.printable(endpoint.name)}  {text.printable(endpoint.flags)}" for endpoint in idle]
     return out + [""] + finding_lines(findings, paint)
 
 

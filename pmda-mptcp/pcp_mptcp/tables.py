@@ -163,7 +163,7 @@ def _natural(value: Any) -> Any:
         return value
     parts: List[Tuple[int, Any]] = []
     for piece in text.DIGITS.split(value):
-        parts.append((1, int(piece)) if piece.isdigit() else (0, piece))
+        parts.append((1, int(piece)) if piece.isdecimal() else (0, piece))
     return parts
 
 

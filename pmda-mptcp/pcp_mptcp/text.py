@@ -37,7 +37,7 @@ def number(value: Optional[float]) -> str:
 
 def milliseconds(micro: Optional[float]) -> str:
     """Microseconds: `21.4 ms`."""
-    return UNKNOWN if micro is None else f"{micro / 1000:.{2 if micro < 1000 else 1 if micro < 1e5 else 0}f} ms"
+    return UNKNOWN if micro is None else f"{micro / 1000:.{2 if micro < 995 else 1 if micro < 99950 else 0}f} ms"
 
 
 def percent(part: Optional[float]) -> str:

@@ -2,7 +2,7 @@
 """Samples out of archives: which records make the values of a moment."""
 
 import pytest
-from pcp_mptcp.cli import Arguments
+from pcp_mptcp.arguments import Arguments
 from pcp_mptcp.sample import Trouble
 from pcp_mptcp.source import REACH, Source
 from pcp_mptcp.view import View
@@ -31,7 +31,7 @@ def make(tmp_path):
 
 def opened(path, *options):
     """A Source of an archive that has all metrics of these tests."""
-    arguments = Arguments(["pcp-mptcp", "-a", path, *options])
+    arguments = Arguments(["pcp-mptcp", "-a", path, *options], {"": ""})
     _KEPT.append(arguments)
     source = Source(arguments.context, arguments.pcp)
     source.choose(NAMES)
