@@ -101,9 +101,8 @@ def _at(ends: Sequence[str], wanted: Filter) -> bool:
             and (not wanted.port or any(port == wanted.port for _, port in found)))
 
 
-def _fits(connection: Connection, flows: Sequence[Subflow], wanted: Filter) -> bool:
-    ends = [connection.local, connection.remote, *(end for flow in flows for end in (flow.local, flow.remote))]
-    return (_at(ends, wanted)
+def _fits(connection: Connection, flows: Sequence[Subflow], wanted: Filter, *ends: str) -> bool:
+    return (_at([*ends, *(end for flow in flows for end in (flow.local, flow.remote))], wanted)
             and (not wanted.interface or any(flow.interface == wanted.interface for flow in flows))
             and (not wanted.process or wanted.process in (connection.command, str(connection.pid))))
 
@@ -112,7 +111,7 @@ def connections(view: View, wanted: Filter) -> List[Connection]:
     """Those that fit."""
     found = [one for one in view.connections if not wanted.names or one.name in wanted.names]
     _all_named(wanted.names, [one.name for one in found], "connection", len(view.connections))
-    return [one for one in found if _fits(one, one.flows, wanted)]
+    return [one for one in found if _fits(one, one.flows, wanted, one.local, one.remote)]
 
 
 def subflows(view: View, wanted: Filter) -> List[Subflow]:
