@@ -113,7 +113,8 @@ def test_what_is_no_fault(changes):
 
 def test_backups_are_there_for_lost_paths():
     """The loss is told, not that the backup does its work."""
-    assert [one.rule for one in check(view({**link("wlan0", in_backup_bytes=10**9), DEGRADED: 1}))] == ["redundancy_lost"]
+    found = check(view({**link("wlan0", in_backup_bytes=10**9), DEGRADED: 1}))
+    assert [one.rule for one in found] == ["redundancy_lost"]
 
 
 def test_lost_and_hanging_connections_are_counted_once():
@@ -147,8 +148,9 @@ def test_restarted_counters_are_no_findings():
 
 def test_without_an_earlier_sample():
     """Gauges are judged, counters are not."""
-    seen = View(None, sample(changed(record(20), {**mib(mpjoinsynackrx=0, mpcapablefallbacksynack=20),
-                                                  "mptcp.agent.overruns": 5, **link("eth0", stalled_subflows=2)}), 20.0))
+    faults = {**mib(mpjoinsynackrx=0, mpcapablefallbacksynack=20), "mptcp.agent.overruns": 5,
+              **link("eth0", stalled_subflows=2)}
+    seen = View(None, sample(changed(record(20), faults), 20.0))
     assert [one.rule for one in check(seen)] == ["stalled_subflow"]
 
 

@@ -120,7 +120,8 @@ def test_order(key, backwards, found):
     assert names(ordered(ROWS, COLUMNS, key, backwards)) == found
 
 
-@pytest.mark.parametrize("columns, find", [(CONNECTION_COLUMNS, tables.connections), (SUBFLOW_COLUMNS, tables.subflows)])
+@pytest.mark.parametrize("columns, find", [(CONNECTION_COLUMNS, tables.connections),
+                                           (SUBFLOW_COLUMNS, tables.subflows)])
 def test_every_column_has_an_order(columns, find):
     """Also where some rows have no value: they come last, and none is lost."""
     broken = view({name: {instance: None} for name, instance in (
@@ -209,7 +210,8 @@ def test_colours_of_connections():
 
 def test_a_process_cannot_command_the_terminal():
     """Neither in a table nor in detail."""
-    evil = view({"mptcp.connection.command": {C1: "\x1b]0;owned\x07\x1b[2J"}, "mptcp.subflow.interface": {FLOWS[0]: "\x1bc"}})
+    evil = view({"mptcp.connection.command": {C1: "\x1b]0;owned\x07\x1b[2J"},
+                 "mptcp.subflow.interface": {FLOWS[0]: "\x1bc"}})
     rows = tables.connections(evil, Filter())
     shown = "\n".join(tables.text.table(CONNECTION_COLUMNS, rows, Paint(False)) + tables.detail(rows[0], Paint(False)))
     assert "?]0;owned??[2J/4711" in shown and "\x1b" not in shown and "\x07" not in shown
@@ -217,7 +219,8 @@ def test_a_process_cannot_command_the_terminal():
 
 # What an archive has
 
-@pytest.mark.parametrize("what, metric", [("connections", "mptcp.connection.subflows"), ("subflows", "mptcp.subflow.live")])
+@pytest.mark.parametrize("what, metric", [("connections", "mptcp.connection.subflows"),
+                                          ("subflows", "mptcp.subflow.live")])
 def test_an_archive_without_single_connections(what, metric):
     """By default pmlogger records none: that is not the same as none at all."""
     tables.known(view({metric: {instance: None for instance in (*FLOWS, C1, C2)}}), what)

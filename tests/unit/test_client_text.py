@@ -60,7 +60,8 @@ def test_counts():
 
 
 @pytest.mark.parametrize("name, shown", [
-    ("curl", "curl"), ("caf\u00e9 \u4e2d", "caf\u00e9 \u4e2d"), ("a\x1b[2Jb", "a?[2Jb"), ("\x9b31m", "?31m"), ("a\nb\tc\r", "a?b?c?"),
+    ("curl", "curl"), ("caf\u00e9 \u4e2d", "caf\u00e9 \u4e2d"), ("a\x1b[2Jb", "a?[2Jb"),
+    ("\x9b31m", "?31m"), ("a\nb\tc\r", "a?b?c?"),
     ("\u202etxt", "?txt"), ("\x00\x7f", "??"), ("", ""), ("\udcff", "?"),
 ])
 def test_printable(name, shown):

@@ -72,7 +72,8 @@ def test_two_samples_of_one_moment_have_no_rate():
 
 def test_growth_from_nothing():
     """A new connection began at 0; an interface that appears has carried before, as may have what was not asked for."""
-    before, now = sample({SUBFLOW_IN: {"a": 5}, IN: {"lo": 0}}, 1.0), sample({SUBFLOW_IN: {"b": 70}, IN: {"usb0": 70}}, 11.0)
+    before = sample({SUBFLOW_IN: {"a": 5}, IN: {"lo": 0}}, 1.0)
+    now = sample({SUBFLOW_IN: {"b": 70}, IN: {"usb0": 70}}, 11.0)
     change = Change(before, now)
     assert change.growth(SUBFLOW_IN, "b", born=True) == 70 and change.rate(SUBFLOW_IN, "b", born=True) == 7.0
     assert change.growth(SUBFLOW_IN, "b") is None and change.growth(IN, "usb0") is None
