@@ -2,7 +2,9 @@
 """Two samples as links, connections and subflows, with what changed between them."""
 
 import pytest
-from pcp_mptcp.view import Change, View, part, total, word
+from pcp_mptcp.change import Change, part, total
+from pcp_mptcp.rows import word
+from pcp_mptcp.view import View
 
 from .client_host import C1, C2, ENDPOINT, FLOWS, changed, record, sample, view, without
 
