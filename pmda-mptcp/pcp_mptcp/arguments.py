@@ -3,8 +3,9 @@
 
 import os
 import sys
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
+import cpmapi
 from pcp import pmapi
 
 from . import checks, tables
@@ -39,6 +40,10 @@ OPTIONS = (
 )
 
 
+class Usage(Exception):
+    """PCP's parser has said what is wrong with the command line."""
+
+
 class Wrong(Trouble):
     """The command line makes no sense."""
 
@@ -52,11 +57,10 @@ class Arguments:
         self._given: Dict[str, str] = {}
         self.settings: List[str] = []
         self.pcp = self._options()
-        self.context: Optional[pmapi.pmContext] = None
         if {"-?", "--help"} & set(argv):
             pmapi.pmUsageErr().message()
             raise SystemExit(0)
-        self._connect(argv)
+        self._parse(list(argv))
         self.command, self.words = self._operands()
 
     def _options(self) -> pmapi.pmOptions:
@@ -79,19 +83,30 @@ class Arguments:
         if name == "set":
             self.settings.append(value or "")
 
-    def _connect(self, argv: Sequence[str]) -> None:
+    def _parse(self, argv: List[str]) -> None:
+        if not cpmapi.pmGetOptionsFromList(argv):
+            return
+        pmapi.pmContext.pmflush()  # what it has to say: what is wrong, or the version
+        if self.pcp.pmGetOptionErrors():
+            raise Usage
+        raise SystemExit(0)
+
+    def connect(self) -> pmapi.pmContext:
+        """The host or the archive that the options name; Trouble if there is no getting at it."""
+        archives, hosts = self.pcp.pmGetOptionArchives(), self.pcp.pmGetOptionHosts()
         try:
-            self.context = pmapi.pmContext.fromOptions(self.pcp, list(argv))
-        except pmapi.pmUsageErr as error:
-            if self.pcp.pmGetOptionErrors():
-                error.message()
-                raise SystemExit(1) from None
-            raise SystemExit(0) from None  # --version
+            if archives:
+                context = pmapi.pmContext(cpmapi.PM_CONTEXT_ARCHIVE, archives[0])
+            else:
+                context = pmapi.pmContext(cpmapi.PM_CONTEXT_HOST, hosts[0] if hosts else "local:")
+            if cpmapi.pmSetContextOptions(context.ctx, self.pcp.mode, self.pcp.delta):
+                pmapi.pmContext.pmflush()
+                raise Usage
         except pmapi.pmErr as error:
             self._cannot(error)
+        return context
 
-    def _cannot(self, error: pmapi.pmErr) -> None:
-        self._operands()  # a wrong command is told first
+    def _cannot(self, error: pmapi.pmErr) -> NoReturn:
         archives, hosts = self.pcp.pmGetOptionArchives(), self.pcp.pmGetOptionHosts()
         why = error.message().split(" [", 1)[0]
         if archives:
@@ -102,7 +117,7 @@ class Arguments:
     def _operands(self) -> Tuple[str, List[str]]:
         command, *words = self.pcp.pmGetOperands() or [""]
         if command not in self._commands:
-            raise Wrong(f"no command {command}, there are: {', '.join(filter(None, self._commands))}") from None
+            raise Wrong(f"no command {command}, there are: {', '.join(filter(None, self._commands))}")
         return command, words
 
     def __contains__(self, name: str) -> bool:

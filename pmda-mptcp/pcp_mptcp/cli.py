@@ -7,7 +7,7 @@ import sys
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence
 
 from . import case, checks, overview, tables, text, timeline, why
-from .arguments import Arguments, Wrong
+from .arguments import Arguments, Usage, Wrong
 from .sample import Sample, Trouble
 from .screen import Quit, Screen
 from .source import INTERVAL, Source
@@ -192,7 +192,7 @@ class Printer:
         if not self._command.headed:
             return page.lines
         since = view.now.time - view.before.time if view.before else None
-        head = f"{self._source.host}  {self._source.clock(view.now.time)}"
+        head = f"{text.printable(self._source.host)}  {self._source.clock(view.now.time)}"
         head += f"  {self._source.archive}" if self._source.archive else ""
         return [self._paint("bold", head) + (f"  rates of {text.span(since)}" if since else "")] + page.lines
 
@@ -219,7 +219,7 @@ def run(argv: Sequence[str]) -> int:
     command = COMMANDS.get(arguments.command, COMMANDS[""])
     if arguments["sort"]:
         tables.column(command.columns, arguments["sort"])
-    source = Source(arguments.context, arguments.pcp)
+    source = Source(arguments.connect(), arguments.pcp)
     if arguments.command == "events":
         return _events(source, arguments)
     source.choose(command.metrics)
@@ -235,13 +235,27 @@ def run(argv: Sequence[str]) -> int:
 
 def main() -> int:
     """Entry of pcp-mptcp."""
+    failed = UNKNOWN if "check" in sys.argv[1:] else TROUBLE
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[attr-defined]
     try:
-        return run(sys.argv)
+        status = run(sys.argv)
+        sys.stdout.flush()
+        return status
+    except Usage:
+        return failed
     except Trouble as trouble:
-        print(f"pcp-mptcp: {trouble}", file=sys.stderr)
-        return UNKNOWN if "check" in sys.argv[1:] else TROUBLE
+        print(f"pcp-mptcp: {text.printable(str(trouble))}", file=sys.stderr)
+        return failed
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
-        return OK
+        return _unheard(OK)
+    except OSError as error:
+        print(f"pcp-mptcp: cannot write: {error.strerror}", file=sys.stderr)
+        return _unheard(failed)
+
+
+def _unheard(status: int) -> int:
+    """Nobody takes what is still to be written: lest Python say so at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status
