@@ -3,8 +3,9 @@
 
 import pytest
 from pcp_mptcp.arguments import Arguments
+from pcp_mptcp.reader import REACH
 from pcp_mptcp.sample import Trouble
-from pcp_mptcp.source import REACH, Source
+from pcp_mptcp.source import Source
 from pcp_mptcp.view import View
 
 from .archives import BEGIN, GAP, Error, extract, join, write
@@ -33,7 +34,7 @@ def opened(path, *options):
     """A Source of an archive that has all metrics of these tests."""
     arguments = Arguments(["pcp-mptcp", "-a", path, *options], {"": ""})
     _KEPT.append(arguments)
-    source = Source(arguments.context, arguments.pcp)
+    source = Source(arguments.connect(), arguments.pcp)
     source.choose(NAMES)
     return source
 
@@ -100,7 +101,7 @@ def test_groups_at_different_intervals(make):
     table = {0: {SETTING: 1, GAUGE: 1, COUNTER: 100}, 10: {GAUGE: 2}, 20: {GAUGE: 3}, 30: {COUNTER: 160},
              40: {GAUGE: 4}, 50: {GAUGE: 5}}
     source = make(table)
-    now = source.at(BEGIN + 45)
+    now = source.reader.at(BEGIN + 45)
     assert (now.value(GAUGE), now.value(COUNTER)) == (4, 160)
     assert (now.when(GAUGE) - BEGIN, now.when(COUNTER) - BEGIN, now.time - BEGIN) == (40, 30, 40)
     ((before, now),) = source.pairs()
@@ -111,9 +112,9 @@ def test_nothing_lives_on_that_ended(make):
     """An instance that is not in the last record is gone, also when it was the last one."""
     source = make({0: {SETTING: 1, BY_CONNECTION: {"c1 a": 1, "c2 b": 2}}, 10: {BY_CONNECTION: {"c2 b": 2}},
                    20: {BY_CONNECTION: {}}, 30: {GAUGE: 0}})
-    assert source.at(BEGIN + 5).all(BY_CONNECTION) == {"c1 a": 1, "c2 b": 2}
-    assert source.at(BEGIN + 15).all(BY_CONNECTION) == {"c2 b": 2}
-    last = source.at(BEGIN + 30)
+    assert source.reader.at(BEGIN + 5).all(BY_CONNECTION) == {"c1 a": 1, "c2 b": 2}
+    assert source.reader.at(BEGIN + 15).all(BY_CONNECTION) == {"c2 b": 2}
+    last = source.reader.at(BEGIN + 30)
     assert last.all(BY_CONNECTION) == {} and BY_CONNECTION in last and not last.has(BY_CONNECTION)
 
 
@@ -122,8 +123,8 @@ def test_an_endpoint_that_was_removed_is_no_endpoint(make):
     source = make({0: {SETTING: 1, "mptcp.pm.endpoint.id": {"1 a": 1}, "mptcp.pm.endpoint.subflows": {"1 a": 0}},
                    10: {"mptcp.pm.endpoint.subflows": {}}})
     source.choose(["mptcp.pm.endpoint.id", "mptcp.pm.endpoint.subflows"])
-    assert [one.name for one in View(None, source.at(BEGIN + 5)).endpoints] == ["1 a"]
-    assert View(None, source.at(BEGIN + 10)).endpoints == []
+    assert [one.name for one in View(None, source.reader.at(BEGIN + 5)).endpoints] == ["1 a"]
+    assert View(None, source.reader.at(BEGIN + 10)).endpoints == []
 
 
 def test_what_hardly_changes_is_recorded_once(make):
@@ -131,30 +132,30 @@ def test_what_hardly_changes_is_recorded_once(make):
     late = 3 * REACH
     source = make({0: {SETTING: 0, GAUGE: 1}, 10: {SETTING: 1}, 20: {GAUGE: 2}, late: {GAUGE: 3},
                    late + 10: {SETTING: 0}})
-    found = source.at(BEGIN + late + 5)
+    found = source.reader.at(BEGIN + late + 5)
     assert (found.value(SETTING), found.value(GAUGE)) == (1, 3)
-    assert source.at(BEGIN + 5).value(SETTING) == 0
+    assert source.reader.at(BEGIN + 5).value(SETTING) == 0
 
 
 @pytest.mark.parametrize("age, known", [(REACH - 1, True), (REACH + 1, False)])
 def test_records_reach_only_so_far(make, age, known):
     """Who looks at a moment long after the last record is told nothing, not old news."""
     source = make({0: {SETTING: 1, GAUGE: 7}, 2 * REACH: {COUNTER: 1}})
-    assert source.at(BEGIN + age).has(GAUGE) is known
+    assert source.reader.at(BEGIN + age).has(GAUGE) is known
 
 
 def test_a_gap_stops_the_look_back(make):
     """What was recorded before pmlogger was restarted says nothing about the time after."""
     source = make({0: {SETTING: 1, GAUGE: 1, COUNTER: 5}, 10: GAP, 20: {SETTING: 1, GAUGE: 2}, 30: {GAUGE: 3}})
-    found = source.at(BEGIN + 30)
+    found = source.reader.at(BEGIN + 30)
     assert found.value(GAUGE) == 3 and COUNTER not in found
-    assert source.since(BEGIN, BEGIN + 30).value(COUNTER) == 5
+    assert source.reader.since(BEGIN, BEGIN + 30).value(COUNTER) == 5
 
 
 def test_a_moment_in_a_gap_is_answered_by_what_was_before(make):
     """Within reach: the host was last seen like that."""
     source = make({0: {SETTING: 1, GAUGE: 1}, 5: GAP, 100: {GAUGE: 2}})
-    assert source.at(BEGIN + 50).value(GAUGE) == 1
+    assert source.reader.at(BEGIN + 50).value(GAUGE) == 1
 
 
 def test_the_agent_was_restarted(make):
@@ -199,8 +200,8 @@ def test_ids_of_instances_are_given_anew_after_a_restart(tmp_path):
     first = write(tmp_path / "a", {0: {SETTING: 1, BY_CONNECTION: {"c1 old": 1}, COMMAND: {"c1 old": "ssh"}}})
     second = write(tmp_path / "b", {20: {SETTING: 1, BY_CONNECTION: {"c1 new": 2}, COMMAND: {"c1 new": "curl"}}})
     source = opened(join(tmp_path / "both", first, second))
-    assert source.at(BEGIN + 20).all(BY_CONNECTION) == {"c1 new": 2}
-    assert source.at(BEGIN + 10).all(BY_CONNECTION) == {"c1 old": 1}
+    assert source.reader.at(BEGIN + 20).all(BY_CONNECTION) == {"c1 new": 2}
+    assert source.reader.at(BEGIN + 10).all(BY_CONNECTION) == {"c1 old": 1}
     seen = [one and one.all(COMMAND).copy() for one in source.records()]
     assert seen == [{"c1 old": "ssh"}, None, {"c1 new": "curl"}]
 
@@ -213,8 +214,8 @@ def test_ids_of_instances_are_given_anew_while_pmlogger_goes_on(tmp_path):
     source = opened(extract(tmp_path / "both", first, second))
     seen = [one and one.all(BY_CONNECTION).copy() for one in source.records()]
     assert seen == [{"c1 old": 1}] * 2 + [{"c1 new": 2}] * 2
-    assert source.at(BEGIN + 10).all(BY_CONNECTION) == {"c1 old": 1}
-    assert source.at(BEGIN + 20).all(BY_CONNECTION) == {"c1 new": 2}
+    assert source.reader.at(BEGIN + 10).all(BY_CONNECTION) == {"c1 old": 1}
+    assert source.reader.at(BEGIN + 20).all(BY_CONNECTION) == {"c1 new": 2}
 
 
 def test_a_name_that_comes_back_has_its_values(make):
@@ -228,9 +229,9 @@ def test_a_name_that_comes_back_has_its_values(make):
 def test_all_connections_end_before_their_names_are_asked_for(make, monkeypatch):
     """Live, values and names are two questions; PCP has (None, None) for a domain without instances."""
     source = make({0: {SETTING: 1, GAUGE: 1, BY_CONNECTION: {"c1 a": 1}}})
-    monkeypatch.setattr(source._context, "pmGetInDom", lambda desc: (None, None))
-    assert source.at(BEGIN).value(GAUGE) == 1
-    assert source.at(BEGIN).all(BY_CONNECTION) == {"c1 a": 1}, "asked for one by one"
+    monkeypatch.setattr(source.reader._context, "pmGetInDom", lambda desc: (None, None))
+    assert source.reader.at(BEGIN).value(GAUGE) == 1
+    assert source.reader.at(BEGIN).all(BY_CONNECTION) == {"c1 a": 1}, "asked for one by one"
 
 
 # What is not there
@@ -273,13 +274,13 @@ def test_what_an_older_kernel_lacks_is_unknown(make):
 
 def test_an_error_does_not_bring_back_what_was(make):
     """The agent failed for a moment: the values before are not those of now."""
-    assert make({0: {SETTING: 1, GAUGE: 1}, 10: {GAUGE: Error(APPVERSION)}}).at(BEGIN + 10).value(GAUGE) is None
+    assert make({0: {SETTING: 1, GAUGE: 1}, 10: {GAUGE: Error(APPVERSION)}}).reader.at(BEGIN + 10).value(GAUGE) is None
 
 
 def test_strings_of_any_bytes(make):
     """Names of processes are anybody's to choose."""
     source = make({0: {SETTING: 1, COMMAND: {"c1 a": "caf\u00e9", "c2 b": b"\xff\xfe"}}})
-    found = source.at(BEGIN).all(COMMAND)
+    found = source.reader.at(BEGIN).all(COMMAND)
     assert found["c1 a"] == "caf\u00e9" and "xff" in found["c2 b"]
 
 
