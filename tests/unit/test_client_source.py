@@ -137,7 +137,7 @@ def test_what_hardly_changes_is_recorded_once(make):
     assert source.reader.at(BEGIN + 5).value(SETTING) == 0
 
 
-@pytest.mark.parametrize("age, known", [(REACH - 1, True), (REACH + 1, False)])
+@pytest.mark.parametrize("age, known", [(REACH - 1, True), (REACH, True), (REACH + 1, False)])
 def test_records_reach_only_so_far(make, age, known):
     """Who looks at a moment long after the last record is told nothing, not old news."""
     source = make({0: {SETTING: 1, GAUGE: 7}, 2 * REACH: {COUNTER: 1}})

@@ -78,7 +78,8 @@ def test_growth_from_nothing():
     now = sample({SUBFLOW_IN: {"b": 70}, IN: {"usb0": 70}}, 11.0)
     change = Change(before, now)
     assert change.growth(SUBFLOW_IN, "b", born=True) == 70 and change.rate(SUBFLOW_IN, "b", born=True) == 7.0
-    assert change.growth(SUBFLOW_IN, "b") is None and change.growth(IN, "usb0") is None
+    assert change.growth(SUBFLOW_IN, "b") is None and change.rate(SUBFLOW_IN, "b") is None
+    assert change.growth(IN, "usb0") is None
     assert change.growth(SUBFLOW_IN, "a", born=True) is None, "it ended"
     assert Change(sample({}, 1.0), now).growth(SUBFLOW_IN, "b", born=True) is None
     assert Change(None, now).growth(SUBFLOW_IN, "b", born=True) is None
@@ -89,7 +90,10 @@ def test_new_subflows_count_from_their_beginning():
     new = {SUBFLOW_IN: {FLOWS[1]: None}, "mptcp.connection.in.bytes": {C2: None}, IN: {"wlan0": None}}
     seen = view(before=new)
     assert seen.subflows[1].in_rate == 600000 and seen.connections[1].in_rate == 1000000
-    assert link(seen, "wlan0").in_rate is None
+    wlan0 = link(view(before={f"mptcp.interface.{name}": {"wlan0": None} for name in (
+        "in.bytes", "out.bytes", "out.retrans_bytes", "in.backup_bytes", "out.backup_bytes", "total.in.bytes",
+        "total.out.bytes")}), "wlan0")
+    assert (wlan0.in_rate, wlan0.out_rate, wlan0.retrans, wlan0.backup_rate, wlan0.of_link) == (None,) * 5
 
 
 def test_a_counter_that_began_anew():
@@ -124,6 +128,7 @@ def test_connections():
     ({"live_subflows": 1, "live_subflows_most": 3}, "1/3"),
     ({"live_subflows": 0, "subflows": 1, "live_subflows_most": None}, "0/1"),
     ({"live_subflows": 1, "subflows": 1, "live_subflows_most": 1}, "1"),
+    ({"live_subflows": 0, "subflows": 0, "live_subflows_most": 0}, "0"),
     ({"live_subflows": None}, ""),
     ({"fallback": 1}, "TCP"),
 ])
