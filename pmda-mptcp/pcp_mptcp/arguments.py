@@ -3,6 +3,7 @@
 
 import os
 import sys
+from math import inf
 from typing import Dict, List, Mapping, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
 import cpmapi
@@ -153,7 +154,9 @@ class Arguments:
             try:
                 found[name] = float(value)
             except ValueError:
-                raise Wrong(f"--set {setting}: not a number") from None
+                found[name] = -1.0
+            if not 0 <= found[name] < inf:
+                raise Wrong(f"--set {setting}: not a number of 0 or more")
         return found
 
     @property

@@ -61,6 +61,8 @@ def _subflows(view: View, arguments: Arguments, paint: Paint) -> Page:
 
 
 def _check(view: View, arguments: Arguments, paint: Paint) -> Page:
+    if arguments.words:
+        raise Wrong("check takes no argument, but --only and --ignore")
     findings = checks.check(view, arguments.thresholds, arguments.rules)
     status = max((_CHECK_STATUS[one.level] for one in findings), default=OK)
     counts = [f"{len(found)} {level}" for level in (checks.CRITICAL, checks.WARNING)
