@@ -67,6 +67,7 @@ def test_check_of_what_cannot_be_known_is_unknown(healthy, folder):
 def test_check_with_an_unknown_option_is_unknown(healthy):
     """3 here, too."""
     assert run("check", "-a", healthy, "--nosuch")[0] == 3
+    assert run("check", "now", "-a", healthy)[0] == 3
 
 
 def test_status_of_why(healthy, make):
@@ -88,7 +89,6 @@ def test_status_of_why(healthy, make):
     ("--set join_share=high: not a number", ["--set", "join_share=high"]),
     ("--set join_share=nan: not a number of 0 or more", ["--set", "join_share=nan"]),
     ("--set join_share=-1: not a number of 0 or more", ["--set", "join_share=-1"]),
-    ("check takes no argument", ["check", "now"]),
     ("no column nosuch, there are: name, state, ", ["connections", "--sort", "nosuch"]),
     ("no column nosuch, there are: name, interface, ", ["subflows", "--sort=nosuch"]),
     ("--port 0: not a port number", ["connections", "--port", "0"]),
