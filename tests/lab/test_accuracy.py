@@ -19,6 +19,8 @@ from .capture import Capture
 from .common import PYTHON
 from .test_agreement import numbers, ss
 
+pytestmark = pytest.mark.alone
+
 CLOSINGS = Path(__file__).with_name("closings.py")
 PARALLEL = 8
 GRACEFUL = ("client-close", "server-close", "shutdown")
