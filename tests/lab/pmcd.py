@@ -112,17 +112,18 @@ class PrivatePcp:
 
     def _start_pmcd(self):
         conf = pcp_conf()
+        # -t, -q: patience with agents on a machine that has much else to do.
         # PCP_BINADM_DIR: pmcd is not in PATH.  -U root: there is no pmdaroot
         # here to start the agent as root, so pmcd itself stays root.
         with open(self.work / "log/pmcd.out", "w", encoding="utf-8") as out:
             self.pmcd = self.popen(
                 Path(conf["PCP_BINADM_DIR"]) / "pmcd", "-f", "-A", "-U", "root",
                 "-c", self.work / "pmcd.conf", "-n", self.work / "root",
-                "-s", self.pcp_socket, "-l", self.work / "log/pmcd.log", "-x", "fatal", "-t", "5",
+                "-s", self.pcp_socket, "-l", self.work / "log/pmcd.log", "-x", "fatal", "-t", "15", "-q", "15",
                 stdout=out, stderr=out, cwd=self.work / "log",
                 env=dict(self.env, **self._agent_env))
         try:
-            wait_for(self._pcp_answers, timeout=20, interval=0.05)
+            wait_for(self._pcp_answers, timeout=60, interval=0.05)
         except TimeoutError:
             text = self.pmcd_log() + self.agent_log()
             self.stop_pcp()

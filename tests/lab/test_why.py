@@ -5,6 +5,7 @@ It is started before the connection is opened and looks for some seconds, as
 one does who tries again: so the counters of the cases before do not matter.
 """
 
+import itertools
 import json
 
 import pytest
@@ -39,14 +40,26 @@ BOXES = {
 }
 
 
+def fetches(host):
+    """How often pmcd was asked for values: by this question, too."""
+    return sum(host.pminfo(f"pmcd.pdu_in.{kind}")[None] for kind in ("fetch", "highres_fetch"))
+
+
+def first_sample(host, before):
+    """Wait until `why` has asked for its host's name and for the first sample."""
+    questions = itertools.count(1)
+    wait_for(lambda: fetches(host) - 2 * next(questions) >= before + 2, timeout=20,
+             message="why took no first sample")  # each of our own questions is two
+
+
 def tried_again(lab, seconds=3):
     """What `why PORT` says on the client and on the server of a connection that is opened meanwhile."""
     hosts = lab.client, lab.server
     port = str(lab.next_port())
-    samples = [host.pminfo("mptcp.agent.samples")[None] for host in hosts]
+    before = [fetches(host) for host in hosts]
     running = [start(host, "why", port, "--json", "-t", str(seconds), "-s", "1") for host in hosts]
-    for host, before in zip(hosts, samples):
-        wait_for(lambda: host.pminfo("mptcp.agent.samples")[None] > before + 1, message="why took no first sample")
+    for host, count in zip(hosts, before):
+        first_sample(host, count)
     with lab.hold(1, port=int(port), payload=b"x" * 10000):
         return [finish(process) for process in running]
 
