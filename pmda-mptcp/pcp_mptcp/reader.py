@@ -8,7 +8,7 @@ until the end of the archive.
 """
 
 from ctypes import POINTER, c_uint, cast
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Container, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 import cpmapi
 from pcp import pmapi
@@ -102,6 +102,10 @@ class Reader:
         """Values that the first records from a moment of the archive on say, none of them later than another one."""
         return self._collect(cpmapi.PM_MODE_FORW, moment, min(until, moment + REACH)) or None
 
+    def before(self, now: Sample) -> Optional[Sample]:
+        """Of each metric in a sample the values of the record before, so that rates are those of its last interval."""
+        return self._collect(cpmapi.PM_MODE_BACK, now.time, now.time - 2 * REACH, now) or None
+
     def records(self, start: float, finish: float) -> Iterator[Optional[Sample]]:
         """All that was recorded in a time window, record by record: what is known then, None for a gap.
 
@@ -137,17 +141,21 @@ class Reader:
         set_mode = getattr(self._context, "pmSetModeHighRes", self._context.pmSetMode)  # PCP 6, PCP 7
         set_mode(mode, pmapi.timespec(int(moment), int(moment % 1 * 1e9)), pmapi.timespec(0, 0))
 
-    def _collect(self, mode: int, moment: float, until: float) -> Sample:
-        """For each metric the values of the first record on this way that has it, no farther than a gap."""
+    def _collect(self, mode: int, moment: float, until: float, than: Optional[Sample] = None) -> Sample:
+        """For each metric the values of the first record on this way that has it, no farther than a gap.
+
+        `than`: of a record that is older than that of this sample.
+        """
         sample = Sample(0.0)
         missing = {pmid for pmid, metric in self._metrics.items() if not metric.discrete}
         for result, when in self._walk(mode, moment):
             gap = not result.contents.numpmid  # pmlogger's mark: what lies behind it belongs to another run
             beyond = when < until if mode == cpmapi.PM_MODE_BACK else when > until
-            if gap and sample or beyond:
+            if gap and (sample or than) or beyond:
                 self._context.pmFreeResult(result)
                 break
-            missing -= self._take(result, sample, skip=True)
+            missing -= self._take(result, sample, {name for name in self._lacks if name in sample or (
+                than is not None and when >= (than.when(name) or 0.0))})
             if not missing:
                 break
         return sample
@@ -162,8 +170,8 @@ class Reader:
             except pmapi.pmErr:
                 pass  # there is none at the very end
 
-    def _take(self, result: Any, sample: Sample, skip: bool = False, when: Optional[float] = None) -> Set[int]:
-        """Put values into a sample, except (`skip`) those of metrics that it has; returns which are in the result."""
+    def _take(self, result: Any, sample: Sample, skip: Container[str] = (), when: Optional[float] = None) -> Set[int]:
+        """Put values into a sample, except those of metrics to `skip`; returns which others are in the result."""
         contents = result.contents
         when = float(contents.timestamp) if when is None else when
         taken = set()
@@ -172,10 +180,10 @@ class Reader:
             for i in range(contents.numpmid):
                 pmid = contents.get_pmid(i)
                 metric = self._metrics.get(pmid)
-                if metric is None:
+                if metric is None or metric.name in skip:
                     continue
                 taken.add(pmid)
-                if contents.get_numval(i) >= 0 and not (skip and metric.name in sample):
+                if contents.get_numval(i) >= 0:
                     sample.put(metric.name, self._values(contents, i, metric), when)
         finally:
             self._context.pmFreeResult(result)

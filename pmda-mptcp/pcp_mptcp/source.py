@@ -60,8 +60,8 @@ class Source:
         """Samples to be shown, each with an earlier one, for the rates between them.
 
         Without an interval or a number in the options it is one: of an
-        archive the state at the end of the time window (or at its origin),
-        and the change since its beginning.
+        archive the state at the end of the time window and the change since
+        its beginning, or the state at its origin and the last change before.
         """
         if self.live:
             yield from self._live_pairs(endless)
@@ -71,7 +71,8 @@ class Source:
             if not now:
                 raise Trouble(f"{self.archive} has no MPTCP values in the ten minutes up to {self.clock(moment)}, "
                               f"it spans: pmdumplog -L {self.archive}")
-            yield self.reader.since(self.start, now.time), now
+            last = moment == self.finish
+            yield self.reader.since(self.start, now.time) if last else self.reader.before(now), now
         else:
             yield from self._archive_pairs(self.interval or INTERVAL)
 

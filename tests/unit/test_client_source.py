@@ -67,8 +67,8 @@ def test_the_end_and_the_change_since_the_beginning(make, version):
     ("-S +10 -T +40", [(10, 50, 400)]),
     ("-S +15 -T +30", [(20, 40, 200)]),
     ("-S -20", [(40, 60, 200)]),
-    ("-O +30", [(0, 30, 300)]),
-    ("-O -10", [(0, 50, 500)]),
+    ("-O +30", [(20, 30, 100)]),
+    ("-O -10", [(40, 50, 100)]),
     ("-S +10 -T +40 -t 20", [(10, 30, 200), (30, 50, 200)]),
     ("-O +30 -t 10", [(30, 40, 100), (40, 50, 100), (50, 60, 100)]),
     ("-S +10 -O +20 -T +40 -t 10", [(30, 40, 100), (40, 50, 100)]),
@@ -88,10 +88,24 @@ def test_the_first_interval_has_rates_although_pmlogger_needs_a_moment(make):
 
 def test_the_earlier_sample_is_not_a_later_one(make):
     """What is recorded first after the moment that is shown is no beginning of anything."""
-    source = make({0: {SETTING: 1, GAUGE: 1}, 30: {COUNTER: 5}, 60: {GAUGE: 1}}, "-O", "+20")
+    source = make({0: {SETTING: 1, GAUGE: 1}, 30: {COUNTER: 5}, 60: {GAUGE: 1}}, "-T", "+20")
     ((before, now),) = source.pairs()
     assert COUNTER not in now and View(before, now).growth(COUNTER) is None
     assert before.time <= now.time
+
+
+def test_the_rates_of_a_moment_are_those_of_the_last_interval(make):
+    """Of each group its own, and nothing from before a gap: what a link carried an hour ago is no rate of now."""
+    table = {0: {SETTING: 1, COUNTER: 0, BY_LINK: {"eth0": 0}}, 10: {BY_LINK: {"eth0": 500}},
+             20: {BY_LINK: {"eth0": 600}}, 30: {COUNTER: 60, BY_LINK: {"eth0": 600}}, 40: {BY_LINK: {"eth0": 630}},
+             50: GAP, 60: {SETTING: 1, BY_LINK: {"eth0": 640}}}
+    rates = {}
+    for moment in (10, 20, 30, 45, 60):
+        ((before, now),) = make(table, "-O", f"+{moment - 1e-3 if moment == 60 else moment}").pairs()
+        rates[moment] = View(before, now).rate(BY_LINK, "eth0"), View(before, now).rate(COUNTER)
+    assert rates == {10: (50.0, None), 20: (10.0, None), 30: (0.0, 2.0), 45: (3.0, 2.0), 60: (3.0, 2.0)}
+    after_gap = make({**table, 70: {BY_LINK: {"eth0": 640}}}, "-O", "+65")
+    assert after_gap.reader.before(after_gap.reader.at(BEGIN + 65)) is None
 
 
 # Which records
