@@ -122,11 +122,6 @@ class Case:
         """Links that are down or gone."""
         return {link.name for link in self.view.links if link.up is False}
 
-    @property
-    def userspace(self) -> bool:
-        """Does a program such as mptcpd decide about subflows?"""
-        return self.view.host("sysctl.path_manager") == "userspace" or self.view.host("sysctl.pm_type") == 1
-
     # The connections
 
     @property
@@ -149,6 +144,12 @@ class Case:
     def links(self) -> Set[str]:
         """Links that live subflows of the connections use."""
         return {flow.interface for one in self.connections for flow in one.flows if flow.live}
+
+    @property
+    def lost(self) -> int:
+        """Connections of the host that have fewer live paths than they had, or none."""
+        return max(self.view.host("redundancy.degraded_connections") or 0,
+                   self.view.now.value("mptcp.redundancy.connections", "0") or 0)
 
     @property
     def missing(self) -> str:

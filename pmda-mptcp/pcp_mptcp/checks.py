@@ -74,8 +74,10 @@ def _redundancy_lost(view: View, limits: Thresholds) -> _Found:
         yield CRITICAL, "", f"{hang} of {text.plural(all_of_them, 'connection')} without any live path", mend
     if lost > hang:
         one = lost - hang == 1
+        last = [f"; {text.plural(link.sole, 'connection')} depend{'s' if link.sole == 1 else ''} on {link.name} alone"
+                for link in view.links if link.sole]
         yield (WARNING, "", f"{lost - hang} of {text.plural(all_of_them, 'connection')} "
-               f"{'has' if one else 'have'} fewer live paths than {'it' if one else 'they'} had", mend)
+               f"{'has' if one else 'have'} fewer live paths than {'it' if one else 'they'} had{''.join(last)}", mend)
 
 
 def _why_unused(view: View, endpoint: Endpoint) -> Tuple[str, str]:
@@ -91,8 +93,13 @@ def _why_unused(view: View, endpoint: Endpoint) -> Tuple[str, str]:
 
 
 def _endpoint_unused(view: View, limits: Thresholds) -> _Found:
-    for endpoint in view.endpoints if view.host("connections") else ():
-        if endpoint.used and endpoint.subflows == 0:
+    idle = [one for one in view.endpoints if one.used and one.subflows == 0] if view.host("connections") else []
+    if idle and view.userspace:
+        yield (NOTE, "", f"{text.plural(len(idle), 'endpoint')} of the kernel without use: a program in userspace such "
+               "as mptcpd decides about the paths of new connections", "if that is not meant: sysctl -w "
+               "net.mptcp.pm_type=0, and open the connections anew")
+    else:
+        for endpoint in idle:
             why, mend = _why_unused(view, endpoint)
             yield WARNING, endpoint.name, f"endpoint {endpoint.name} ({endpoint.flags}) carries nothing: {why}", mend
 
@@ -156,7 +163,7 @@ def _authentication(view: View, limits: Thresholds) -> _Found:
 
 def _stalled_subflow(view: View, limits: Thresholds) -> _Found:
     for link in view.links:
-        if link.stalled and link.stalled >= limits["stalled_subflows"]:
+        if link.up is not False and link.stalled and link.stalled >= limits["stalled_subflows"]:
             yield (WARNING, link.name, f"{link.name}: {text.plural(link.stalled, 'subflow')} without an answer for "
                    "seconds, though not closed", f"the path beyond {link.name} is dead: ping its gateway from there")
 

@@ -65,8 +65,8 @@ def _check(view: View, arguments: Arguments, paint: Paint) -> Page:
         raise Wrong("check takes no argument, but --only and --ignore")
     findings = checks.check(view, arguments.thresholds, arguments.rules)
     status = max((_CHECK_STATUS[one.level] for one in findings), default=OK)
-    counts = [f"{len(found)} {level}" for level in (checks.CRITICAL, checks.WARNING)
-              for found in [[one for one in findings if one.level == level]] if found]
+    found = [[one for one in findings if one.level == level] for level in (checks.CRITICAL, checks.WARNING)]
+    counts = [f"{len(found[0])} critical"] * bool(found[0]) + [text.plural(len(found[1]), "warning")] * bool(found[1])
     head = (f"MPTCP {('OK', 'WARNING', 'CRITICAL')[status]} - {', '.join(counts) or 'nothing is wrong'}, "
             f"{text.plural(view.host('connections'), 'connection')}")
     lines = [f"{one.level.upper()} {one.rule}: {text.printable(one.text)}" for one in findings]
@@ -192,7 +192,8 @@ class Printer:
 
     def _headed(self, view: View, page: Page) -> List[str]:
         if not self._command.headed:
-            return page.lines
+            when = f"{self._source.clock(view.now.time)}  " if self._source.archive and self._many else ""
+            return [when + page.lines[0]] + page.lines[1:]
         since = view.now.time - view.before.time if view.before else None
         head = f"{text.printable(self._source.host)}  {self._source.clock(view.now.time)}"
         head += f"  {self._source.archive}" if self._source.archive else ""

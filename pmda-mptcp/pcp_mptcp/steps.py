@@ -59,6 +59,9 @@ def _served(case: Case) -> Step:
     arrived = case.numbers("mpcapablesynrx", "mpcapableackrx", "mpcapablefallbackack")
     said = (f"connections of the service: MPTCP {spoken}, plain TCP {plain}; SYNs with MPTCP: "
             + arrived.say(("mpcapablesynrx", "received")))
+    if case.healthy and plain and not spoken:  # what goes to the same port elsewhere: this host is a gateway
+        return Step("asked", NOTE, f"{said}; MPTCP to port {case.wanted} of others: "
+                    + ", ".join(one.name for one in case.connections if not one.server_side))
     if spoken or not plain:
         return Step("asked", GOOD if spoken else NOTE, said)
     if arrived["mpcapablesynrx"] and not arrived["mpcapableackrx"]:
@@ -118,7 +121,7 @@ def _handshake(case: Case) -> Step:
 
 
 def _limits(case: Case) -> Step:
-    if case.userspace:
+    if case.view.userspace:
         return Step("limits", NOTE, "a program in userspace (mptcpd) decides about subflows, not the kernel's limits")
     subflows, accepted = case.view.host("pm.limits.subflows"), case.view.host("pm.limits.add_addr_accepted")
     said = f"subflows {text.number(subflows)}, add_addr_accepted {text.number(accepted)} (ip mptcp limits)"
@@ -139,7 +142,7 @@ def _limits(case: Case) -> Step:
 
 
 def _endpoints(case: Case) -> Step:
-    if case.userspace:
+    if case.view.userspace:
         return Step("endpoints", NOTE, "not the kernel's: the userspace path manager chooses addresses")
     used = case.endpoints
     said = ", ".join(f"{one.name} ({one.flags}; {text.plural(one.subflows, 'live subflow')})" for one in used)
@@ -160,14 +163,17 @@ def _endpoints(case: Case) -> Step:
     free = {name: address for name, address in case.addresses.items() if name not in case.links}
     server = case.roles == {True}
     joined = any(one.accepted for one in case.spoken) or len(case.links) > 1
+    if free and not case.spoken and case.connections:
+        return Step("endpoints", NOTE, "none; which are needed shows when a connection speaks MPTCP")
     if free and not joined:
         flag = "signal" if server else "subflow"
         return Step("endpoints", BAD, "none; links without MPTCP: " + ", ".join(free),
                     "the path manager is not told which addresses to use" +
                     (": this host announces none" if server else ", and no announcement of the peer arrived"),
                     [f"ip mptcp endpoint add {address} dev {name} {flag}" for name, address in free.items()])
+    known = "network.interface.inet_addr" in case.view.now
     return Step("endpoints", NOTE, "none" + (", but the peer's announced addresses are joined" if joined else
-                                             ", and no other link to use"))
+                                             ", and no other link to use" if known else ""))
 
 
 def _announced(case: Case) -> Step:
@@ -238,6 +244,8 @@ def _faults(case: Case, seen: Numbers) -> Sequence[Tuple[bool, str, str]]:
 
 def _subflows(case: Case) -> Step:
     flows = [flow for one in case.spoken for flow in one.flows]
+    if not case.connections and case.lost:
+        return _lost_unseen(case)
     if not flows:
         counts = ", ".join(f"{one.name}: {one.paths or 'none'} live" for one in case.spoken[:8])
         return Step("subflows", NOTE, counts or "none")
@@ -258,6 +266,21 @@ def _subflows(case: Case) -> Step:
                     "subflows were closed, and the kernel does not join again by itself",
                     ["pcp mptcp events tells when and why", "a new connection gets all paths again"])
     return Step("subflows", GOOD if case.healthy else NOTE, said)
+
+
+def _lost_unseen(case: Case) -> Step:
+    """Paths were lost of connections that are only counted."""
+    all_of_them = text.plural(case.view.host("connections"), "connection")
+    said = f"{case.lost} of {all_of_them} with fewer live paths than before"
+    down = [link.name for link in case.view.links if link.up is False and link.carried]
+    if down:
+        return Step("subflows", BAD, said, f"{' and '.join(down)}, which carried MPTCP, "
+                    f"{'is' if len(down) == 1 else 'are'} down", [f"ip link show {name}" for name in down])
+    stalled = [link.name for link in case.view.links if link.stalled]
+    if stalled:
+        return Step("subflows", BAD, said, f"no answer comes by {' and '.join(stalled)}: the path is dead though the "
+                    "link looks up", [f"ping the gateway of {name}" for name in stalled])
+    return Step("subflows", BAD, said, "paths were lost", ["pcp mptcp events tells which, when and why"])
 
 
 STEPS: Sequence[Callable[[Case], Step]] = (

@@ -26,6 +26,11 @@ class View(Change):
         """What has the instances: the first if it is known, be it of none, for in archives settings outlive theirs."""
         return metric if metric in self.now else other
 
+    @property
+    def userspace(self) -> bool:
+        """Does a program such as mptcpd decide about the paths of new connections?"""
+        return self.host("sysctl.path_manager") == "userspace" or self.host("sysctl.pm_type") == 1
+
     @cached_property
     def links(self) -> List[Link]:
         """All interfaces, in the order of the agent."""

@@ -35,7 +35,7 @@ def diagnose(case: Case) -> Diagnosis:
         return Diagnosis(steps, False, bad.cause, bad.mend)
     if not case.connections:
         return Diagnosis(steps, True, "nothing is known to be wrong, but there is no single connection to look at", ())
-    if case.userspace:
+    if case.view.userspace:
         return Diagnosis(steps, False, "the userspace path manager opened no further subflow",
                          ["is mptcpd running, and with which plugins? mptcpd(8)"])
     return Diagnosis(steps, False, f"{text.number(case.paths)} live path, and nothing on this host keeps it from more: "

@@ -68,7 +68,7 @@ def test_the_overview_of_a_failure(lab, download):
         assert "WARNING   2 of 2 connections have fewer live paths than they had" in out
         status, out, _ = pcp_mptcp(host, "check")
         print(out)
-        assert status == 1 and out.startswith("MPTCP WARNING - 2 warning, 2 connections\n")
+        assert status == 1 and out.startswith("MPTCP WARNING - 2 warnings, 2 connections\n")
         assert [line.split(":")[0] for line in out.splitlines()[1:]] == ["WARNING redundancy_lost", "WARNING link_down"]
     finally:
         host.link_up(3)

@@ -185,6 +185,28 @@ def test_thresholds(threshold, value, changes):
     assert THRESHOLDS[threshold][0] != value
 
 
+@pytest.mark.parametrize("who, value", [("pm_type", 1), ("path_manager", "userspace")])
+def test_endpoints_that_userspace_does_not_use_are_no_alarm(who, value):
+    """They are the kernel's, and it does not decide."""
+    (found,) = check(view({**endpoint(subflows=0), f"mptcp.sysctl.{who}": value}))
+    assert (found.rule, found.level) == ("endpoint_unused", NOTE)
+    assert "1 endpoint of the kernel without use" in found.text
+
+
+def test_on_a_link_that_is_down_nothing_is_stalled():
+    """It is known why nobody answers there."""
+    seen = view({**link("wlan0", stalled_subflows=2, up=0), FLOWS: {"wlan0": 0}})
+    assert [one.rule for one in check(seen)] == ["link_down"]
+
+
+@pytest.mark.parametrize("sole, said", [
+    (0, "had"), (1, "had; 1 connection depends on eth0 alone"), (2, "had; 2 connections depend on eth0 alone")])
+def test_the_last_path_is_named(sole, said):
+    """What hangs if it goes, too."""
+    seen = view({"mptcp.redundancy.degraded_connections": 2, **link("eth0", sole_path_connections=sole)})
+    assert [one.text for one in check(seen)] == [f"2 of 2 connections have fewer live paths than they {said}"]
+
+
 def test_the_threshold_of_stalled_subflows():
     """And --set makes none of what was one."""
     stalled = view(link("wlan0", stalled_subflows=2))

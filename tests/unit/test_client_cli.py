@@ -38,6 +38,8 @@ def test_what_each_command_says(healthy):
     ("warning", DEGRADED, 1, "MPTCP WARNING - 1 warning, 2 connections", ["WARNING redundancy_lost: 1 of 2 con"]),
     ("critical", {**HANGING, "mptcp.agent.overruns": 2}, 2, "MPTCP CRITICAL - 1 critical, 1 warning, 2 connections",
      ["CRITICAL redundancy_lost: ", "WARNING agent_overrun: "]),
+    ("warnings", {**DEGRADED, "mptcp.agent.overruns": 2}, 1, "MPTCP WARNING - 2 warnings, 2 connections",
+     ["WARNING redundancy_lost: 1 of 2 con", "WARNING agent_overrun: "]),
 ])
 def test_status_of_check(make, name, changes, status, head, lines):
     """As monitoring plugins have it: 0 fine, 1 warning, 2 critical; the first line says it in short."""

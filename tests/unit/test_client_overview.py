@@ -35,7 +35,7 @@ Endpoints that carry nothing
 
 CRITICAL  1 of 2 connections without any live path
           redundancy_lost: see which path is gone: pcp mptcp connections, pcp mptcp events
-WARNING   1 of 2 connections has fewer live paths than it had
+WARNING   1 of 2 connections has fewer live paths than it had; 1 connection depends on eth0 alone
           redundancy_lost: see which path is gone: pcp mptcp connections, pcp mptcp events
 WARNING   endpoint 2 10.0.2.1%wlan0 (subflow) carries nothing: wlan0 is down
           endpoint_unused: bring wlan0 back
