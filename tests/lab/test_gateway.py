@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from . import wait_for
+from .client import pcp_mptcp, pcp_mptcp_json
 from .scenarios.gateway import PORT, Gateways
 
 LINKS = ("enp1s0", "enp2s0", "enp3s0")
@@ -71,6 +72,41 @@ def test_the_leg_to_the_office_falls_back(gateways, clients):
         assert host.pminfo("mptcp.subflows")["lan0"] == 0
     fallback = gateways.far.pminfo("mptcp.connection.fallback")
     assert {value for name, value in fallback.items() if gateways.office.local in name} == {1}
+
+
+def test_pcp_mptcp_at_both_gateways(gateways, clients):
+    """The proxy's connections by its name, both legs at the far gateway; and nothing is called wrong."""
+    def said(host, *argv):
+        return pcp_mptcp_json(host, *argv, "-t", "0.3", "-s", "1")
+
+    office = {f"{gateways.office.local}:{PORT}"}
+    for host, fallen in ((gateways.near, 0), (gateways.far, 2)):
+        wait_for(lambda: set(host.pminfo("mptcp.connection.command").values()) == {"socat"}, message="not socat's")
+        legs = said(host, "connections", "--process=socat")["connections"]
+        print([f"{one['local']} {one['remote']} {one['paths']}" for one in legs])
+        over_links = [one for one in legs if not one["fallback"]]
+        assert [(one["live"], one["server_side"]) for one in over_links] == [(3, host is gateways.far)] * 2
+        assert {one["remote"] for one in legs if one["fallback"]} == (office if fallen else set())
+        assert len(legs) == 2 + fallen and all(one["process"].startswith("socat/") for one in legs)
+        # A client of the far gateway is one process with two legs.
+        assert {one["pid"] for one in legs} == {one["pid"] for one in over_links}
+        assert said(host, "connections", "--process=nobody")["connections"] == []
+        found = said(host)["overview"]
+        assert (found["connections"], found["fallback_connections"], found["degraded_connections"]) == (2, fallen, 0)
+        assert {link["name"]: link["subflows"] for link in found["links"] if link["name"] != "lo"} == {
+            **dict.fromkeys(LINKS, 2), "lan0": 0}
+        assert [(one["rule"], one["level"]) for one in found["findings"]] == [("fallback", "note")] * (fallen > 0)
+
+
+def test_why_at_both_gateways(gateways, clients):
+    """By port: the near one's clients are plain TCP, which is no fault; the far one's leg to the office fell back."""
+    (status, near, _), (failed, far, _) = (
+        pcp_mptcp(host, "why", SERVICE, "-t", "0.3") for host in (gateways.near, gateways.far))
+    print(near, far)
+    assert status == 0 and "BAD" not in near
+    assert "connections of the service: MPTCP 0, plain TCP 2" in near and "3 live paths over" in near
+    assert failed == 2 and "connections of the service: MPTCP 2, plain TCP 0" in far
+    assert f"to {gateways.office.local}:{PORT}" in far and "the peer answers, but not with MPTCP" in far
 
 
 def test_without_mptcp_the_gateway_is_told_too(gateways):

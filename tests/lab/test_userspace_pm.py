@@ -4,6 +4,7 @@
 import pytest
 
 from . import Lab, missing, wait_for
+from .client import pcp_mptcp_json
 from .scenarios import userspace
 from .scenarios.counters import AtLeast, counters, quiet, rises
 from .scenarios.userspace import Mptcpd
@@ -41,15 +42,22 @@ def subflows(host):
     return [host.pminfo("mptcp.subflows")[link] for link in LINKS]
 
 
+def said(host, *argv):
+    """What `pcp mptcp` says to programs."""
+    found = pcp_mptcp_json(host, *argv, "-t", "0.3", "-s", "1")[argv[0] if argv else "overview"]
+    print(f"{host.name} {' '.join(argv)}: {found.get('verdict') or found['findings']}")
+    return found
+
+
 def test_the_settings_say_who_manages(lab, in_userspace):
     """pm_type and path_manager, before and after."""
-    def said():
+    def settings():
         return [(host.pminfo("mptcp.sysctl.pm_type")[None], host.pminfo("mptcp.sysctl.path_manager")[None])
                 for host in (lab.client, lab.server)]
-    wait_for(lambda: said() == [(1, "userspace")] * 2, message=lambda: f"pm_type 1, but {said()}")
+    wait_for(lambda: settings() == [(1, "userspace")] * 2, message=lambda: f"pm_type 1, but {settings()}")
     for host in (lab.client, lab.server):
         userspace.use_userspace(host, False)
-    wait_for(lambda: said() == [(0, "kernel")] * 2, message=lambda: f"pm_type 0, but {said()}")
+    wait_for(lambda: settings() == [(0, "kernel")] * 2, message=lambda: f"pm_type 0, but {settings()}")
 
 
 def test_without_mptcpd_there_is_one_path(lab, in_userspace):
@@ -57,7 +65,7 @@ def test_without_mptcpd_there_is_one_path(lab, in_userspace):
     lab.tutorial()
     try:
         before = quiet(lab.client, lab.server)
-        with lab.hold(1, payload=b"x" * 1000):
+        with lab.hold(1, payload=b"x" * 1000) as held:
             for host, old in zip((lab.client, lab.server), before):
                 wait_for(lambda: subflows(host) == [1, 0, 0], message=lambda: f"{host.name}: {subflows(host)}")
                 grew = {name: value for name, value in rises(old, counters(host)).items() if name.startswith("event.")}
@@ -65,6 +73,16 @@ def test_without_mptcpd_there_is_one_path(lab, in_userspace):
                 assert grew == ONE_PATH
             assert lab.server.pminfo("mptcp.pm.endpoints")[None] == 2
             assert set(lab.server.pminfo("mptcp.pm.endpoint.subflows").values()) == {0}
+            for host in (lab.client, lab.server):
+                found = said(host, "why", str(held.port))
+                assert (found["healthy"], found["verdict"]) == (False, "the userspace path manager opened no further "
+                                                                "subflow")
+                assert found["mend"] == ["is mptcpd running, and with which plugins? mptcpd(8)"]
+                assert not any(step["level"] == "BAD" for step in found["steps"])
+            found = said(lab.server)
+            assert found["redundancy"]["1"] == 1 and {one["subflows"] for one in found["endpoints"]} == {0}
+            assert [(one["rule"], one["level"]) for one in found["findings"]] == [("endpoint_unused", "note")]
+            assert "2 endpoints of the kernel without use: a program in userspace" in found["findings"][0]["text"]
     finally:
         for host in (lab.client, lab.server):
             host.ip("mptcp endpoint flush")
@@ -94,6 +112,15 @@ def test_mptcpd_opens_a_subflow_on_each_link(lab, in_userspace):
             expected = {**events, "mib.mpjoinsynrx": 4, "mib.mpjoinportsynrx": 4, "mib.mpjoinackrx": 4,
                         "mib.mpjoinportackrx": 4, "mib.addaddrtx": AtLeast(4)}
             assert {name: at_server.get(name) for name in expected} == expected
+            for host in (client, server):
+                found = said(host)
+                assert (found["connections"], found["redundancy"]["3"], found["findings"]) == (2, 2, [])
+                assert {link["name"]: link["subflows"] for link in found["links"] if link["carried"]} == {
+                    link: 2 for link in LINKS}
+                found = said(host, "why", str(held.port))
+                assert found["healthy"] and "3 live paths over enp1s0, enp2s0, enp3s0" in found["verdict"]
+                assert {step["name"]: step["text"] for step in found["steps"]}["limits"].startswith(
+                    "a program in userspace (mptcpd) decides about subflows")
             # Each announced address has a listener of mptcpd, that takes joins and no connections.
             services = server.pminfo("mptcp.service.mptcp_connections")
             print(f"services: {services}")
