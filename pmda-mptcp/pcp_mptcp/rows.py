@@ -60,7 +60,8 @@ def _share(metrics: str, of: str, born: bool = True) -> Any:
     def read(change: Change, group: str, one: Any) -> Optional[float]:
         grown = [total(*(change.rate(group + metric, one, born) for metric in names.split()))
                  for names in (metrics, of)]
-        return part(*grown)
+        found = part(*grown)
+        return None if found is None else min(found, 1.0)  # not all counters are read in the same moment
     return _field(read, *metrics.split(), *of.split())
 
 
