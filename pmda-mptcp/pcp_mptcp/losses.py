@@ -43,6 +43,7 @@ class Loss:
     during: float = 0.0  # the rate of all while it is away
     back: Optional[float] = None  # when traffic came back
     since_back: List[Interval] = field(default_factory=list)
+    quiet: int = 0  # intervals in a row without any traffic, while it is up again
 
 
 class Losses:
@@ -101,6 +102,8 @@ class Losses:
         """Close what is open."""
         yield from self.interrupt(time)
         for link, loss in self._open.items():
+            if loss.quiet:
+                continue
             away = time - loss.time
             text = f"{link} was still without traffic at the end, {span(away)} after it was lost"
             if loss.up is not None:
@@ -233,7 +236,10 @@ class Losses:
                 loss.back = interval.begin
                 loss.since_back = [interval]
                 self._history.changed = self._history.returned = interval.end
-            elif loss.up is not None and interval.total() < FLOOR and step.sample.value(SUBFLOWS, link):
+                return
+            idle = loss.up is not None and interval.total() < FLOOR and step.sample.value(SUBFLOWS, link)
+            loss.quiet = loss.quiet + 1 if idle else 0
+            if loss.quiet > HOPELESS:  # fewer may be a sender that waits for its timers
                 del self._open[link]  # it could carry, there is nothing to
             return
         loss.since_back.append(interval)

@@ -159,15 +159,21 @@ def summary(happenings: Iterable[Happening]) -> List[str]:
     away: Dict[str, List[float]] = {}
     counts: Counter = Counter()
     gone = set()
+    ups: Dict[str, float] = {}  # how long links were down that are up again, until they carry
     for happening in happenings:
         kind, link = happening.kind, happening.subject
         counts[kind] += happening.details.get("count", 1)
         if kind == "link_lost":
             lost.setdefault(link, []).append(happening)
+        elif kind == "link_up" and link in lost and happening.details["away"] is not None:
+            ups[link] = happening.details["away"]
         elif kind in ("link_back", "link_away") and link in lost:
             away.setdefault(link, []).append(happening.details["away"])
+            ups.pop(link, None)
             if kind == "link_away":
                 gone.add(link)
+    for link, seconds in ups.items():
+        away.setdefault(link, []).append(seconds)
     lines = [_of_link(link, len(times), away.get(link, []), link in gone) for link, times in lost.items()]
     taken = [(one.details["took_over"], link) for link, times in lost.items() for one in times
              if one.details["took_over"] is not None]

@@ -190,6 +190,32 @@ def test_a_suspicion_does_not_hold_the_story_back(host, life):
     assert [happening.kind for happening in host.story] == ["join_failed"]
 
 
+def down_and_up(host):
+    """A link that carried goes down, and is up again seven seconds later."""
+    host.tick(8, FULL)
+    host.put(traffic.UP, "enp1s0", 0)
+    host.tick(6, (0, 6 * M, 6 * M))
+    host.put(traffic.UP, "enp1s0", 1)
+    host.tick(1, (0, 6 * M, 6 * M))
+
+
+def test_a_sender_that_waits(host):
+    """All links stand still for some seconds after one is up again: its return is told nevertheless."""
+    down_and_up(host)
+    host.tick(3).tick(1, (2 * M, M, M)).tick(1, (0, M, M)).tick(3).tick(6, FULL)
+    assert host.end() == [("link_lost", "enp1s0"), ("link_up", "enp1s0"), ("link_back", "enp1s0")]
+    assert timeline.summary(host.story)[0].startswith("enp1s0: lost once, without traffic for 1")
+
+
+@pytest.mark.parametrize("seconds", [3, 30])
+def test_nothing_to_carry(host, seconds):
+    """The transfer ended while a link was away: how long it was down is known, it is not away at the end."""
+    down_and_up(host)
+    host.tick(seconds)
+    assert host.end() == [("link_lost", "enp1s0"), ("link_up", "enp1s0")]
+    assert timeline.summary(host.story)[0] == "enp1s0: lost once, without traffic for 7.0 s"
+
+
 def test_the_last_link(host):
     """Nothing takes over when the only link that carried is gone."""
     host.tick(8, (6 * M, 0, 0))
