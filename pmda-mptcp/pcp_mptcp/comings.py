@@ -3,9 +3,9 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterator, List, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
-from .changes import Happening, Step
+from .changes import Change, Happening, Step
 from .text import plural, span
 
 CREATED, JOINED, CLOSED = "mptcp.event.created", "mptcp.event.sub_established", "mptcp.event.sub_closed"
@@ -15,11 +15,11 @@ ACCEPTED, ANSWERED = "mptcp.mib.mpcapableackrx", "mptcp.mib.mpcapablesynackrx"
 CONNECTIONS, OWNER = "mptcp.connections", "mptcp.subflow.connection"
 STALLED, STALE, RECOVERED = "mptcp.interface.stalled_subflows", "mptcp.mib.subflowstale", "mptcp.mib.subflowrecover"
 JOINS, JOINS_ANSWERED = "mptcp.mib.mpjoinsyntx", "mptcp.mib.mpjoinsynackrx"
-DEGRADED = "mptcp.redundancy.degraded_connections"
+DEGRADED, PATHS = "mptcp.redundancy.degraded_connections", "mptcp.redundancy.connections"
 IN_BACKUP, OUT_BACKUP = "mptcp.interface.in.backup_bytes", "mptcp.interface.out.backup_bytes"
 OWN = [CREATED, JOINED, CLOSED, REASON, ERROR, OPENED_BY, CLOSED_BY, IN_BACKUP, OUT_BACKUP]
 KERNELS = [ACCEPTED, ANSWERED, STALE, RECOVERED, JOINS, JOINS_ANSWERED]
-GAUGES = [CONNECTIONS, OWNER, STALLED, DEGRADED]
+GAUGES = [CONNECTIONS, OWNER, STALLED, DEGRADED, PATHS]
 
 NAMED = 3  # subflows that are named one by one in a line
 ANSWER = 3.0  # seconds that the answer to a join may take
@@ -151,6 +151,23 @@ class Brake:
                 yield window.tell(time, kind, window.waits, time - window.last)
 
 
+def _left(change: Optional[Change]) -> Optional[Tuple[int, str, int]]:
+    """Of the least number of live paths that more connections have now, new ones apart: how many, words, and it."""
+    if change is None:
+        return None
+    before, now = ({int(str(name).rstrip("+")): count for name, count in values.items()}
+                   for values in (change.before or {}, change.now))
+    new = max(0, sum(now.values()) - sum(before.values()))
+    worse = 0  # connections with so many paths or fewer
+    for paths in sorted({*before, *now}):
+        worse += now.get(paths, 0) - before.get(paths, 0)
+        if worse > new and now.get(paths):
+            depends = "depends" if now[paths] == 1 else "depend"
+            words = f"{depends} on one path now" if paths == 1 else f"with {paths or 'no'} live paths now"
+            return now[paths], words, paths
+    return None
+
+
 class Conditions:
     """What begins and ends: stalls, backups in use, connections with less than they had; joins without an answer."""
 
@@ -209,9 +226,14 @@ class Conditions:
     def _degraded(step: Step) -> Iterator[Happening]:
         change = step.both(DEGRADED)
         before, now = ((change.before or {}).get(None, 0), change.now.get(None, 0)) if change else (0, 0)
-        if now > before:
-            yield Happening(step.time, "degraded", "", f"{plural(now, 'connection')} with fewer live paths than "
-                            "once", {"count": now})
+        left = _left(step.both(PATHS)) if step.sample.value(DEGRADED) else None
+        if now > before or left:
+            text = f"{plural(now, 'connection')} with fewer live paths than once" if now > before else ""
+            details = {"count": step.sample.value(DEGRADED)}
+            if left:
+                count, words, details["paths"] = left
+                text += f", {count} {words}" if text else f"{plural(count, 'connection')} {words}"
+            yield Happening(step.time, "degraded", "", text, details)
         elif before and not now:
             yield Happening(step.time, "degraded", "", "each connection has as many live paths as it ever had",
                             {"count": 0})

@@ -399,6 +399,29 @@ def test_stalled_and_recovered(host):
     assert host.end() == [("stalled", "enp2s0"), ("recovered", "enp2s0")]
 
 
+def test_fewer_and_fewer_paths(host):
+    """Each loss of a path is told, with what is left; new connections and those with one path only are not."""
+    def paths(degraded, *counts):
+        host.values[comings.PATHS] = {str(number): count for number, count in enumerate(counts)}
+        host.put(comings.DEGRADED, None, degraded)
+        host.tick(3)
+    paths(0, 0, 1, 0, 2)
+    paths(2, 0, 1, 2, 0)
+    paths(2, 0, 4, 2, 0)
+    paths(2, 0, 5, 1, 0)
+    paths(2, 2, 3, 1, 0)
+    paths(2, 0, 5, 1, 0)
+    paths(0, 0, 4, 0, 2)
+    paths(0, 0, 5, 0, 1)
+    host.end()
+    assert [(happening.text, happening.details) for happening in host.story] == [
+        ("2 connections with fewer live paths than once, 2 with 2 live paths now",
+         {"count": 2, "paths": 2}),
+        ("5 connections depend on one path now", {"count": 2, "paths": 1}),
+        ("2 connections with no live paths now", {"count": 2, "paths": 0}),
+        ("each connection has as many live paths as it ever had", {"count": 0})]
+
+
 def test_backup_traffic(host):
     """Begins and ends, from the bytes that backup subflows carried."""
     for metric in (comings.IN_BACKUP, comings.OUT_BACKUP):
