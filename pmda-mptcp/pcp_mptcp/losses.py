@@ -40,7 +40,8 @@ class Loss:
     told: bool = False
     down: Optional[float] = None  # since then
     up: Optional[float] = None  # again since then
-    during: float = 0.0  # the rate of all while it is away
+    during: float = 0.0  # the rate of all while it is away, first
+    before: float = 0.0  # and last, before it came back
     back: Optional[float] = None  # when traffic came back
     since_back: List[Interval] = field(default_factory=list)
     quiet: int = 0  # intervals in a row without any traffic, while it is up again
@@ -235,6 +236,7 @@ class Losses:
             if carries:
                 loss.back = interval.begin
                 loss.since_back = [interval]
+                loss.before = self._history.total(loss.time) or loss.during
                 self._history.changed = self._history.returned = interval.end
                 return
             idle = loss.up is not None and interval.total() < FLOOR and step.sample.value(SUBFLOWS, link)
@@ -282,8 +284,8 @@ class Losses:
         begin = max(first.begin, first.end - first.bytes.get(link, 0) / after) if after else first.begin
         away = begin - loss.time
         text = f"{link} is back after {span(away)}: it carries {rate(after)} ({percent(after / total if total else 0)})"
-        text += f"; total {rate(loss.during)} -> {rate(total)}"
-        details: Dict[str, Any] = {"away": away, "rate_after": after, "total_during": loss.during, "total_after": total}
+        text += f"; total {rate(loss.before)} -> {rate(total)}"
+        details: Dict[str, Any] = {"away": away, "rate_after": after, "total_during": loss.before, "total_after": total}
         if loss.up is not None and loss.down is not None:
             details["down"] = loss.up - loss.down
         return Happening(begin, "link_back", link, text, details)

@@ -7,6 +7,7 @@ intervals with traffic, those without tell nothing.
 
 from collections import Counter
 from dataclasses import dataclass
+from statistics import median_high
 from typing import Dict, List, NamedTuple, Optional
 
 from .changes import Step
@@ -89,6 +90,13 @@ class History:
     def calm(self) -> bool:
         """Is it a while since a link came back?"""
         return bool(self.intervals) and self.intervals[-1].begin >= self.returned
+
+    def total(self, since: float) -> float:
+        """What all links carried lately, while there was traffic, since a time and since it moved last."""
+        past = [one for one in self.intervals if one.begin >= since]
+        past = [one for one in past if one.begin >= self.changed] or past
+        top = max((one.total() for one in past), default=0.0)
+        return median_high([one.total() for one in past if one.total() >= top / 2][-PATIENCE:] or [0.0])
 
     def usual(self, link: str, until: float = float("inf")) -> Usual:
         """What a link carried while there was traffic, up to a time; not the interval in which it faded."""

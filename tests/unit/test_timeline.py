@@ -199,6 +199,21 @@ def down_and_up(host):
     host.tick(1, (0, 6 * M, 6 * M))
 
 
+def test_losses_that_overlap(host):
+    """A return is compared with what was carried just before it, not with the time before the next loss."""
+    host.tick(8, FULL)
+    for number, carried in ((1, (0, 6 * M, 6 * M)), (2, (0, 0, 6 * M))):
+        host.put(traffic.UP, f"enp{number}s0", 0)
+        host.tick(7, carried)
+    for number, carried in ((1, (6 * M, 0, 6 * M)), (2, FULL)):
+        host.put(traffic.UP, f"enp{number}s0", 1)
+        host.tick(7, carried)
+    host.end()
+    totals = [(one.subject, one.details["total_during"] / M, one.details["total_after"] / M)
+              for one in host.story if one.kind == "link_back"]
+    assert totals == [("enp1s0", pytest.approx(6), pytest.approx(12)), ("enp2s0", pytest.approx(12), pytest.approx(18))]
+
+
 def test_a_sender_that_waits(host):
     """All links stand still for some seconds after one is up again: its return is told nevertheless."""
     down_and_up(host)
