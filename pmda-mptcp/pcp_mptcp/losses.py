@@ -16,7 +16,8 @@ from typing import Any, Dict, Iterator, List, Optional, Set
 from .changes import Happening, Step
 from .text import percent, plural, rate, span
 from .traffic import (BACKUP, CLOSED, CONNECTIONS, FADED, FLOOR, HOPELESS, IN, SETTLED, SHARE, SILENT, SUBFLOWS, SURE,
-                      UNSURE, UP, History, Interval, Usual, goes_on, interval_of, level, mean, settled, signs_of)
+                      UNSURE, UP, History, Interval, Usual, goes_on, interval_of, level, mean, resembles,
+                      settled, signs_of)
 
 CAUSES = {
     "down": "the link is down",
@@ -245,7 +246,7 @@ class Losses:
                 del self._open[link]  # it could carry, there is nothing to
             return
         loss.since_back.append(interval)
-        if not carries or interval.rate(link) >= FADED * loss.usual.link or settled(loss.since_back[1:], ""):
+        if not carries or resembles(interval, link, loss.usual) or settled(loss.since_back[1:], ""):
             yield self._tell_back(link, loss)
 
     # What is told
@@ -276,10 +277,11 @@ class Losses:
             "total_during": loss.during, "took_over": taken if moved else None, **facts})
 
     def _tell_back(self, link: str, loss: Loss) -> Happening:
-        """The first interval of the return is a part of one: its bytes tell which."""
+        """The first interval of the return is a part of one: its bytes tell which.  The next may fill a hole."""
         del self._open[link]
         first, *rest = loss.since_back
         last = level(rest) or [first]
+        last = [one for one in last if resembles(one, link, loss.usual)] or last
         after, total = mean([one.rate(link) for one in last]), mean([one.total() for one in last])
         begin = max(first.begin, first.end - first.bytes.get(link, 0) / after) if after else first.begin
         away = begin - loss.time

@@ -137,6 +137,13 @@ def goes_on(interval: Interval, link: str, usual: Usual) -> bool:
     return interval.total(link) >= max(FLOOR, GOES_ON * usual.others)
 
 
+def resembles(interval: Interval, link: str, usual: Usual) -> bool:
+    """Does a link carry what it did, and neither it nor the others more?  What a hole held up comes in a burst."""
+    most = 1 / FADED
+    return (FADED <= interval.rate(link) / usual.link <= most and interval.total() <= most * usual.total
+            if usual.link else True)
+
+
 def settled(after: List[Interval], link: str) -> bool:
     """Have the links but one found their new rate?"""
     if len(after) < 2:

@@ -222,6 +222,25 @@ def test_a_sender_that_waits(host):
     assert timeline.summary(host.story)[0].startswith("enp1s0: lost once, without traffic for 1")
 
 
+def test_a_burst_after_a_hole(host):
+    """Data that waited behind a hole comes all at once: that is not what the link carries."""
+    down_and_up(host)
+    host.tick(1, (M, M, M)).tick(1, (9 * M, 6 * M, 10 * M)).tick(1, (6 * M, 7.5 * M, 7.5 * M)).tick(8, FULL)
+    host.end()
+    details = host.one("link_back").details
+    assert (details["rate_after"], details["total_after"]) == pytest.approx((6 * M, 18 * M))
+
+
+@pytest.mark.parametrize("other", [0, 12 * M])
+def test_more_than_before(host, other):
+    """A link that carries more than it did, with the others or not, is told nevertheless."""
+    down_and_up(host)
+    host.tick(8, (9 * M, 6 * M, other))
+    host.end()
+    details = host.one("link_back").details
+    assert (details["rate_after"], details["total_after"]) == pytest.approx((9 * M, 15 * M + other))
+
+
 @pytest.mark.parametrize("seconds", [3, 30])
 def test_nothing_to_carry(host, seconds):
     """The transfer ended while a link was away: how long it was down is known, it is not away at the end."""
