@@ -198,6 +198,8 @@ class Conditions:
             elif before and not now:
                 yield Happening(step.time, "recovered", str(link), f"no subflow on {link} is stalled any more", {})
         stale, recovered, stales = step.rise(STALE), step.rise(RECOVERED), step.get(STALE)
+        over = min(stale, recovered)  # and no news any more: these counters may be recorded late
+        stale, recovered = stale - over, recovered - over
         if stale:
             self._stale += stale
             yield Happening(step.time, "stalled", "", f"{plural(stale, 'subflow')} stale: the peer does not answer, "

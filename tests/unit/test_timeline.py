@@ -433,6 +433,19 @@ def test_stalled_and_recovered(host):
     assert host.end() == [("stalled", "enp2s0"), ("recovered", "enp2s0")]
 
 
+def test_a_stall_that_is_over_when_it_is_recorded(host):
+    """Stalled and recovered in one record is nothing that an operator could act on; what goes beyond is told."""
+    host.tick(3)
+    host.add(comings.STALE)
+    host.add(comings.RECOVERED)
+    host.tick(3)
+    host.add(comings.STALE, 3)
+    host.add(comings.RECOVERED)
+    host.tick(3)
+    assert host.end() == [("stalled", "")]
+    assert host.one("stalled").details["count"] == 2
+
+
 def test_fewer_and_fewer_paths(host):
     """Each loss of a path is told, with what is left; new connections and those with one path only are not."""
     def paths(degraded, *counts):
