@@ -99,7 +99,7 @@ class History:
         return median_high([one.total() for one in past if one.total() >= top / 2][-PATIENCE:] or [0.0])
 
     def usual(self, link: str, until: float = float("inf")) -> Usual:
-        """What a link carried while there was traffic, up to a time; not the interval in which it faded."""
+        """What a link carried while there was traffic, up to a time; not while it began or faded."""
         past = [one for one in self.intervals if one.end <= until]
         past = ([one for one in past if one.begin >= self.changed]
                 or [one for one in past if one.begin >= self.returned] or past)
@@ -108,9 +108,10 @@ class History:
         if len(past) > 1 and past[-1].rate(link) < FADED * mean([one.rate(link) for one in past[:-1]]):
             del past[-1]
         rates = [one.rate(link) for one in past]
-        link_rate = mean(rates)
-        return Usual(link_rate, mean([one.total() for one in past]),
-                     len(past) >= UNSURE and min(rates) > SHARE * link_rate)
+        steady = len(past) >= UNSURE and min(rates) > SHARE * mean(rates)
+        if len(past) > 1 and past[0].total() < FADED * mean([one.total() for one in past[1:]]):
+            del past[0]
+        return Usual(mean([one.rate(link) for one in past]), mean([one.total() for one in past]), steady)
 
 
 def signs_of(step: Step) -> Counter:

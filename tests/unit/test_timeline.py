@@ -250,6 +250,19 @@ def test_nothing_to_carry(host, seconds):
     assert timeline.summary(host.story)[0] == "enp1s0: lost once, without traffic for 7.0 s"
 
 
+@pytest.mark.parametrize("interval", [1.0, 10.0])
+def test_a_transfer_that_has_just_begun(interval):
+    """It filled a part of its first interval only: that is not what the link carried."""
+    host = Host(interval)
+    host.tick(2).tick(1, (4 * M, 4 * M, 4 * M)).tick(2, FULL)
+    host.put(traffic.UP, "enp1s0", 0)
+    host.tick(1, (3 * M, 6 * M, 6 * M)).tick(4, (0, 6 * M, 6 * M))
+    host.end()
+    details = host.one("link_lost").details
+    assert (details["rate_before"], details["total_before"]) == pytest.approx((6 * M, 18 * M))
+    assert host.one("link_lost").time == pytest.approx(1000 + 5.5 * interval)
+
+
 def test_the_last_link(host):
     """Nothing takes over when the only link that carried is gone."""
     host.tick(8, (6 * M, 0, 0))
