@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Makes the dashboards: one module for each, `look` has what they share."""
