@@ -18,7 +18,7 @@ if not __package__:  # run by its path
     __package__ = "dashboards.generator"
 
 #: Modules that make a dashboard (DASHBOARD, or a dict of them by file name); the file is named as its uid.
-MODULES = ("overview",)
+MODULES = ("overview", "interface", "connections", "connection", "troubleshooting", "agent")
 
 
 def generated() -> Dict[str, str]:

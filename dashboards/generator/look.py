@@ -14,18 +14,20 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common as options
 from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync, DashboardLinkType, DataTransformerConfig, DynamicConfigValue, FieldColorModeId,
-    MatcherConfig, Threshold, ThresholdsMode, ValueMap, ValueMappingResult)
+    Threshold, ThresholdsMode, ValueMap, ValueMappingResult)
 
 TAG = "mptcp"
 GOOD, WARN, BAD, NOTE, IDLE = "green", "orange", "red", "blue", "text"
 
-#: Kinds of interfaces by the start of their names, which legends start with, and their colours.
+#: Kinds of interfaces by the start of their names, which legends start with, and their colours.  Interfaces of one
+#: kind differ in tone, by the first digit in their names, so that each has the same colour in all panels.
 KINDS = (
     ("^wl", "blue"),  # Wi-Fi
     ("^(en|eth)", "yellow"),  # Ethernet
     ("^(ww|usb)", "purple"),  # mobile
     ("^lo( |$)", "#808080"),
 )
+TONES = (("[258]", "light-"), ("[369]", "dark-"))
 
 #: Legends that end so are what the whole device carries, drawn behind the MPTCP part of it.
 DEVICE = " device"
@@ -42,7 +44,7 @@ class Section(NamedTuple):
     """A row of the dashboard: its title and its panels, from left to right."""
 
     title: str
-    panels: Sequence[Any]
+    panels: List[Any]
 
 
 def properties(pairs: Properties) -> List[DynamicConfigValue]:
@@ -72,11 +74,17 @@ def _panel(panel: Any, title: str, description: str, unit: str, queries: Sequenc
     return panel
 
 
+def _fixed(colour: str) -> List[DynamicConfigValue]:
+    return properties([("color", {"mode": "fixed", "fixedColor": colour})])
+
+
 def _colours(panel: Any, fixed: Dict[str, str]) -> None:
     for pattern, colour in KINDS:
-        panel.override_by_regexp(f"/{pattern}/", properties([("color", {"mode": "shades", "fixedColor": colour})]))
+        panel.override_by_regexp(f"/{pattern}/", _fixed(colour))
+        for digits, tone in TONES if not colour.startswith("#") else ():
+            panel.override_by_regexp(f"/{pattern}\\D*{digits}/", _fixed(tone + colour))
     for name, colour in fixed.items():
-        panel.override_by_name(name, properties([("color", {"mode": "fixed", "fixedColor": colour})]))
+        panel.override_by_name(name, _fixed(colour))
 
 
 def series(title: str, description: str, unit: str, queries: Sequence[Any], *, width: int = 12, height: int = 8,
@@ -88,14 +96,14 @@ def series(title: str, description: str, unit: str, queries: Sequence[Any], *, w
     panel = _panel(timeseries.Panel(), title, description, unit, queries, width, height)
     panel.tooltip(common.VizTooltipOptions().mode(options.TooltipDisplayMode.MULTI)
                   .sort(options.SortOrder.DESCENDING))
-    calcs = ["mean", "max"] if legend == "table" else []
+    calcs = (["sum"] if style == "bars" else ["mean", "max"]) if legend == "table" else []
     panel.legend(common.VizLegendOptions().display_mode(options.LegendDisplayMode(legend)).show_legend(True)
                  .placement(options.LegendPlacement.BOTTOM).calcs(calcs))
     panel.draw_style(options.GraphDrawStyle("bars" if style == "bars" else "line"))
     panel.line_interpolation(options.LineInterpolation("stepAfter" if style == "steps" else "linear"))
     panel.line_width(1 if style == "bars" or stack != "none" else 2)
     panel.fill_opacity(60 if style == "bars" or stack != "none" else 12)
-    panel.show_points(options.VisibilityMode.AUTO).insert_nulls(silence).span_nulls(False)
+    panel.show_points(options.VisibilityMode.AUTO).point_size(4).insert_nulls(silence).span_nulls(False)
     panel.stacking(common.StackingConfig().mode(options.StackingMode(stack)).group("A"))
     panel.color_scheme(dashboard.FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
     if minimum is not None:
@@ -128,9 +136,10 @@ def stat(title: str, description: str, unit: str, queries: Sequence[Any], limits
     return panel.mappings(words(mapping)) if mapping else panel
 
 
-def column(name: str, *pairs: Tuple[str, Any]) -> Tuple[str, Properties]:
+def column(name: str, *pairs: Tuple[str, Any], unit: str = "", width: int = 0) -> Tuple[str, Properties]:
     """What a column of a table has of its own: (its head, properties)."""
-    return name, pairs
+    more = [("unit", unit)] if unit else []
+    return name, [*pairs, *more, *([("custom.width", width)] if width else [])]
 
 
 def coloured(limits: Steps, kind: str = "color-background") -> Properties:
@@ -142,8 +151,7 @@ def coloured(limits: Steps, kind: str = "color-background") -> Properties:
 
 def worded(mapping: Words) -> Properties:
     """A cell that shows words for values."""
-    return (("mappings", json.loads(json.dumps(words(mapping), cls=JSONEncoder))),
-            ("custom.cellOptions", {"type": "color-text"}))
+    return ("mappings", words(mapping)), ("custom.cellOptions", {"type": "color-text"})
 
 
 def linked(title: str, url: str) -> Tuple[str, Any]:
@@ -160,16 +168,11 @@ def table(title: str, description: str, queries: Sequence[Any], columns: Sequenc
     for name, pairs in columns:
         panel.override_by_name(name, properties(pairs))
     if sort:
-        panel.sort_by([common.TableSortByFieldState(sort.lstrip("-")).desc(sort.startswith("-"))])
+        panel.sort_by([common.TableSortByFieldState().display_name(sort.lstrip("-")).desc(sort.startswith("-"))])
     return panel
 
 
-def override(panel: Any, regexp: str, pairs: Properties) -> Any:
-    """Properties for what a regexp matches, for panels of any kind."""
-    return panel.with_override(MatcherConfig(id_val="byRegexp", options=regexp), properties(pairs))
-
-
-def _links(uid: str) -> Any:
+def _links() -> Any:
     return (dashboard.DashboardLink("MPTCP").type(DashboardLinkType.DASHBOARDS).tags([TAG]).as_dropdown(False)
             .icon("external link").tooltip("").url("").keep_time(True).include_vars(True).target_blank(False))
 
@@ -180,7 +183,7 @@ def board(uid: str, title: str, description: str, tags: Sequence[str], variables
     """The dashboard as Grafana reads it."""
     made = (dashboard.Dashboard(title).uid(uid).description(description).tags([*tags, TAG]).readonly()
             .refresh(refresh).time(since, "now").timezone("browser").tooltip(DashboardCursorSync.CROSSHAIR)
-            .timepicker(dashboard.TimePicker().refresh_intervals(list(refreshes))).link(_links(uid)))
+            .timepicker(dashboard.TimePicker().refresh_intervals(list(refreshes))).link(_links()))
     for variable in variables:
         made.with_variable(variable)
     for section in sections:

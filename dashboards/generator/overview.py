@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """MPTCP Overview: is it used, over which links, what is lost, is anything wrong?"""
 
-from . import look, vector
-from .look import BAD, DEVICE, GOOD, IDLE, NOTE, WARN, Section
-from .vector import Query, bits, live, table_of
+from typing import Any
+
+from . import findings, look, vector
+from .look import BAD, DEVICE, GOOD, IDLE, NOTE, WARN, Section, column, coloured, worded
+from .vector import Query, bits, events, live, table_of
+
+_ALONE = [(None, "transparent"), (1, WARN)]
 
 _USE = Section("", [
     look.stat(
@@ -30,7 +34,7 @@ _USE = Section("", [
         "at once; bring one of them back before the programs give up.",
         "short", table_of(("none", "mptcp.redundancy.connections[0]")), [(None, GOOD), (1, BAD)], absent="No agent"),
     look.stat(
-        "How much is it?",
+        "How much does it carry?",
         "MPTCP payload that all links carry together now, in and out. It has no good or bad: compare it with what you "
         "expect of the links.", "bps", table_of(("in", bits("mptcp.interface.in.bytes")),
                                                ("out", bits("mptcp.interface.out.bytes"))),
@@ -41,25 +45,117 @@ _USE = Section("", [
         "the log /var/log/pcp/pmcd/mptcp.log, and restart pmcd.",
         "short", table_of(("status", "pmcd.agent.status[mptcp]")), [(None, BAD)],
         mapping={"0": ("Yes", GOOD)}, absent="No agent"),
+    findings.now(),
+    findings.lately(),
 ])
 
 
-def _carried(title: str, way: str, description: str):
+def _carried(way: str, done: str) -> Any:
     return vector.series(
-        title, description + " The dashed line is all that the device carries; what lies between is not MPTCP, or is "
-        "headers. Good: every link that you pay for carries its part. A link at 0 has no subflows (below), is down, "
-        "or is a backup.", "bps",
+        f"Traffic {way} by link",
+        f"MPTCP payload {done} by each link. The dashed line is all that the device carries: what lies between is not "
+        "MPTCP, or is headers. Good: every link that you pay for carries its part. A link at 0 has no subflows, is "
+        "down, or is a backup.", "bps",
         [Query(bits(f"mptcp.interface.{way}.bytes")),
          Query(bits(f"mptcp.interface.total.{way}.bytes"), "$instance" + DEVICE)],
         interfaces="interfaces", height=9)
 
 
 _TRAFFIC = Section("Which link carries the traffic?", [
-    _carried("Traffic in by link", "in", "MPTCP payload received by each link."),
-    _carried("Traffic out by link", "out", "MPTCP payload sent by each link."),
+    _carried("in", "received"),
+    _carried("out", "sent"),
+    vector.series(
+        "Share of each link",
+        "How the MPTCP payload, in and out together, is spread over the links. Good: as their capacities are. One "
+        "colour fills all: the others are lost, slower by far, or backups.", "percent",
+        [Query("rate(mptcp.interface.in.bytes) + rate(mptcp.interface.out.bytes)")], interfaces="interfaces",
+        width=8, stack="percent", legend="list"),
+    vector.series(
+        "Subflows of each link",
+        "Established subflows by the link that their packets leave by now. Good: steady, and equal on links that all "
+        "connections shall use. A step down is a lost path; a link that is up and at 0 has no endpoint, or its joins "
+        "fail.", "short", [Query("mptcp.subflows")], interfaces="interfaces", width=8, style="steps", legend="list"),
+    vector.series(
+        "Connections by number of live paths",
+        "How many connections have 0, 1, 2 or more live subflows. Good: as many paths as there are links. 0 (red) "
+        "hangs, 1 (orange) hangs when its link goes.", "short", [Query("mptcp.redundancy.connections")],
+        width=8, style="steps", stack="normal", legend="list",
+        fixed={"0": "red", "1": "orange", "2": "light-green", "3": "green", "4": "semi-dark-green", "5": "dark-green",
+               "6": "dark-green", "7": "dark-green", "8+": "dark-green"}),
 ])
-_SECTIONS = [_USE, _TRAFFIC]
+
+LINK_COLUMNS = table_of(
+    ("state", "mptcp.interface.up"), ("subflows", "mptcp.subflows"),
+    ("in", bits("mptcp.interface.in.bytes")), ("out", bits("mptcp.interface.out.bytes")),
+    ("of link in", "rate(mptcp.interface.in.bytes) / rate(mptcp.interface.total.in.bytes)"),
+    ("of link out", "rate(mptcp.interface.out.bytes) / rate(mptcp.interface.total.out.bytes)"),
+    ("rtt", "mptcp.interface.rtt"),
+    ("resent", "rate(mptcp.interface.out.retrans_bytes) / rate(mptcp.interface.out.bytes)"),
+    ("sole path of", "mptcp.interface.sole_path_connections"),
+    ("stalled", "mptcp.interface.stalled_subflows"), ("backup", "mptcp.interface.backup_subflows"))
+
+_LINKS = Section("What breaks if a link goes now?", [
+    look.table(
+        "Links", "One line for each link. 'Sole path of' counts the connections that would hang if this link went now: "
+        "good is 0. Stalled subflows get no answer: the path beyond the link is dead. The name leads to all about the "
+        "link.", LINK_COLUMNS, [
+            column("instance", vector.leads_to("interface", "interface"), ("displayName", "link")),
+            column("state", *worded({"1": ("up", GOOD), "0": ("down", BAD)})),
+            column("in", unit="bps"), column("out", unit="bps"), column("rtt", unit="µs"),
+            column("of link in", unit="percentunit"), column("of link out", unit="percentunit"),
+            column("resent", *coloured([(None, "transparent"), (0.02, WARN), (0.1, BAD)]), unit="percentunit"),
+            column("sole path of", *coloured(_ALONE)), column("stalled", *coloured(_ALONE))],
+        width=16, height=8),
+    vector.series(
+        "Connections that hang if this link goes",
+        "Connections whose only live path is this link. Good is 0 on every link. More: these have no redundancy; see "
+        "which they are on the dashboard Connections.", "short", [Query("mptcp.interface.sole_path_connections")],
+        interfaces="interfaces", width=8, style="steps", legend="list"),
+])
+
+_ENDPOINTS = Section("Are the endpoints used?", [
+    look.table(
+        "Endpoints", "What ip mptcp endpoint shows, with the live subflows of each. Good: every endpoint that is "
+        "announced or joined from has some. 0: its link is down, no interface has its address (owner is empty), its "
+        "joins fail, or its packets leave by the wrong link (misrouted: add source routing).",
+        table_of(("live subflows", "mptcp.pm.endpoint.subflows"), ("packets leave", "mptcp.pm.endpoint.misrouted"),
+                 ("owner", "mptcp.pm.endpoint.owner"), ("meant for", "mptcp.pm.endpoint.interface"),
+                 ("flags", "mptcp.pm.endpoint.flags"), ("address", "mptcp.pm.endpoint.address"),
+                 ("id", "mptcp.pm.endpoint.id")), [
+            column("instance", ("displayName", "endpoint")),
+            column("live subflows", *coloured([(None, BAD), (1, "transparent")])),
+            column("packets leave", *worded({"0": ("as they should", GOOD), "1": ("by another link", BAD)}))],
+        width=24, height=7),
+])
+
+_EVENTS = Section("What happened?", [
+    vector.series(
+        "Connections and subflows that came and went",
+        "Events of the path manager since the last look, one bar a look; the legend has their sum in the time shown. "
+        "Good: subflows close when their connections do. Many that close while connections stay: a link is gone, or "
+        "the other side takes addresses back.", "short",
+        [Query(events("mptcp.event.established"), "connection established"),
+         Query(events("mptcp.event.closed"), "connection closed"),
+         Query(events("mptcp.event.sub_established"), "subflow established"),
+         Query(events("mptcp.event.sub_closed"), "subflow closed"),
+         Query(events("mptcp.event.sub_priority"), "priority changed"),
+         Query(events("mptcp.event.announced"), "address announced"),
+         Query(events("mptcp.event.removed"), "address removed")], width=12, style="bars",
+        fixed={"subflow closed": "red", "connection closed": "orange", "connection established": "green",
+               "subflow established": "light-green"}),
+    vector.series(
+        "Why did subflows close: errors",
+        "Subflows that closed with an error, by its name. Good is nothing. ETIMEDOUT, EHOSTUNREACH, ENETUNREACH: the "
+        "path is dead; ECONNRESET: the other side, or a middlebox, ended it.", "short",
+        [Query("delta(mptcp.event.subflow_closed_by.error)")], width=6, style="bars"),
+    vector.series(
+        "Why did subflows close: reasons",
+        "Subflows that were reset with a reason of the protocol. Good is nothing. prohibited and no_resources: limits "
+        "of the other side; middlebox: something on the way changes packets; bad_performance: the other side's choice.",
+        "short", [Query("delta(mptcp.event.subflow_closed_by.reason)")], width=6, style="bars"),
+])
 
 DASHBOARD = look.board(
     "mptcp-overview", "MPTCP Overview", "Is MPTCP used, over which links, what is lost, is anything wrong?",
-    vector.TAGS, [*vector.source_variables(), vector.interfaces_variable()], _SECTIONS)
+    vector.TAGS, [*vector.source_variables(), vector.interfaces_variable()],
+    [_USE, _TRAFFIC, _LINKS, _ENDPOINTS, _EVENTS])

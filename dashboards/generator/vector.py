@@ -14,7 +14,7 @@
 import hashlib
 import re
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Tuple
 
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.variants import Dataquery
@@ -64,6 +64,11 @@ def live(expr: str) -> str:
     return f"{whole} * (pmcd.agent.status[mptcp] == 0)"
 
 
+def events(metric: str) -> str:
+    """How often something happened since the last look."""
+    return live(f"delta({metric})")
+
+
 def bits(metric: str) -> str:
     """Bits per second of a counter of bytes."""
     return f"8 * rate({metric})"
@@ -103,14 +108,21 @@ def series(title: str, description: str, unit: str, queries: Sequence[Query], *,
     """Lines that end where values end.  `interfaces`: the variable with those that are shown;
     `rename`: (regexp, text) for what instances are called in the legend."""
     panel = look.series(title, description, unit, queries, **more)
+    for one in unbroken(queries):
+        panel.with_transformation(one)
     if interfaces:
         panel.with_transformation(look.transformation("filterFieldsByName", include={
             "pattern": f"/^(Time|(${{{interfaces}:pipe}})( .*)?)$/"}))
-    for one in unbroken(queries):
-        panel.with_transformation(one)
     for regexp, text in rename:
         panel.with_transformation(look.transformation("renameByRegex", regex=regexp, renamePattern=text))
     return panel
+
+
+def leads_to(board: str, variable: str) -> Tuple[str, Any]:
+    """A cell that leads to the dashboard about what it names."""
+    url = (f"/d/mptcp-{board}?${{datasource:queryparam}}&${{hostspec:queryparam}}"
+           f"&var-{variable}=${{__value.raw:percentencode}}&${{__url_time_range}}")
+    return look.linked(f"All about this {variable}", url)
 
 
 def source_variables() -> List[Any]:
