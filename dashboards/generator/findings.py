@@ -41,7 +41,7 @@ def now() -> look.Any:
         "links that carried MPTCP. fallback: a tenth or more of the connections run as TCP. stalled_subflow: no answer "
         "for seconds, the path beyond the link is dead. misrouted_endpoint: packets leave by another link, add source "
         "routing. backup_traffic: a backup is used though no path is lost. pcp mptcp check says what to do.",
-        "short", NOW, [(None, GOOD), (1, WARN)], width=15, height=5, calc="sum", mapping=_OK, absent="-", names=True,
+        "short", NOW, [(None, GOOD), (1, WARN)], width=24, height=3, calc="sum", mapping=_OK, absent="-", names=True,
         size=16)
 
 
@@ -52,5 +52,5 @@ def lately() -> look.Any:
         "something swallows SYNs with MPTCP, and the kernel opens all connections as TCP for a while. join_success: "
         "joins without an answer; one or two may be under way. authentication: joins with a wrong code, a middlebox or "
         "an intruder. agent_overrun: the agent missed messages, raise receive_buffer in mptcp.conf. Good is OK.",
-        "short", LATELY, [(None, GOOD), (1, WARN), (3, BAD)], width=9, height=5, calc="diff", mapping=_OK, absent="-",
+        "short", LATELY, [(None, GOOD), (1, WARN), (3, BAD)], width=24, height=3, calc="diff", mapping=_OK, absent="-",
         names=True, size=16)

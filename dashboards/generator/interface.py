@@ -23,11 +23,11 @@ _NOW = Section("", [
     _one("Is it up?", "Administratively up and with a carrier. Down: cable, radio, provider, or ip link set down. No "
          "value: there is no such interface, or no agent.", "mptcp.interface.up", [(None, BAD), (1, GOOD)],
          mapping={"1": ("Up", GOOD), "0": ("Down", BAD)}),
-    _one("How many subflows use it?", "Established subflows whose packets leave by this link. 0 though it is up: no "
+    _one("Subflows on it", "Established subflows whose packets leave by this link. 0 though it is up: no "
          "endpoint is on it, or its joins fail; pcp mptcp why tells.", "mptcp.subflows", [(None, IDLE), (1, GOOD)]),
     _one("Who hangs without it?", "Connections whose only live path this link is. Good is 0.",
          "mptcp.interface.sole_path_connections", [(None, GOOD), (1, WARN)]),
-    _one("Subflows without an answer", "Subflows that send again and again and get no answer. Good is 0. More: the "
+    _one("Without an answer", "Subflows that send again and again and get no answer. Good is 0. More: the "
          "path beyond this link is dead though the link is up; ping its gateway from here.",
          "mptcp.interface.stalled_subflows", [(None, GOOD), (1, BAD)]),
     _one("Backup subflows", "Subflows marked as backup: they carry only when no other path works. As you meant it, "

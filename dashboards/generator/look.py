@@ -17,7 +17,7 @@ from grafana_foundation_sdk.models.dashboard import (
     Threshold, ThresholdsMode, ValueMap, ValueMappingResult)
 
 TAG = "mptcp"
-GOOD, WARN, BAD, NOTE, IDLE = "green", "orange", "red", "blue", "text"
+GOOD, WARN, BAD, NOTE, IDLE = "green", "orange", "red", "blue", "#6E7178"
 
 #: Kinds of interfaces by the start of their names, which legends start with, and their colours.  Interfaces of one
 #: kind differ in tone, by the first digit in their names, so that each has the same colour in all panels.
@@ -32,8 +32,21 @@ TONES = (("[258]", "light-"), ("[369]", "dark-"))
 #: Legends that end so are what the whole device carries, drawn behind the MPTCP part of it.
 DEVICE = " device"
 
+#: How the second thing about an interface is told from the first, by the end of its legend.
+SUFFIXES = (
+    (DEVICE, [("custom.lineStyle", {"fill": "dash", "dash": [6, 6]}), ("custom.lineWidth", 1),
+              ("custom.fillOpacity", 0), ("custom.hideFrom", {"legend": True, "tooltip": False, "viz": False})]),
+    (" out", [("custom.lineStyle", {"fill": "dash", "dash": [12, 6]}), ("custom.fillOpacity", 0)]),
+    (" backup", [("custom.lineStyle", {"fill": "dot", "dash": [0, 8]}), ("custom.fillOpacity", 0)]),
+    (" stalled", [("color", {"mode": "fixed", "fixedColor": "red"})]),
+    (" closed", [("color", {"mode": "fixed", "fixedColor": "red"})]),
+)
+
 #: All refresh intervals offered are shorter than the silence that breaks a line (milliseconds).
 REFRESH, REFRESHES, SILENCE = "2s", ["1s", "2s", "5s"], 7000
+
+#: What an axis shows at the least, so that nothing but zeros does not look like a range of 0 to 100.
+SMALLEST = {"short": 1, "none": 1, "percentunit": 0.1, "bps": 1000, "cps": 1, "pps": 1}
 
 Steps = Sequence[Tuple[Optional[float], str]]  # (from, colour), the first one from None
 Words = Dict[str, Tuple[str, str]]  # a value as text: (what is shown, colour)
@@ -101,11 +114,13 @@ def series(title: str, description: str, unit: str, queries: Sequence[Any], *, w
                  .placement(options.LegendPlacement.BOTTOM).calcs(calcs))
     panel.draw_style(options.GraphDrawStyle("bars" if style == "bars" else "line"))
     panel.line_interpolation(options.LineInterpolation("stepAfter" if style == "steps" else "linear"))
-    panel.line_width(1 if style == "bars" or stack != "none" else 2)
+    panel.line_width(0 if style == "bars" else 1 if stack != "none" else 2)
     panel.fill_opacity(60 if style == "bars" or stack != "none" else 12)
     panel.show_points(options.VisibilityMode.AUTO).point_size(4).insert_nulls(silence).span_nulls(False)
     panel.stacking(common.StackingConfig().mode(options.StackingMode(stack)).group("A"))
-    panel.color_scheme(dashboard.FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+    panel.color_scheme(dashboard.FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC))
+    if unit in SMALLEST:
+        panel.axis_soft_max(SMALLEST[unit])
     if minimum is not None:
         panel.min(minimum)
     if maximum is not None:
@@ -114,10 +129,9 @@ def series(title: str, description: str, unit: str, queries: Sequence[Any], *, w
     panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(
         options.GraphThresholdsStyleMode("dashed" if limits else "off")))
     _colours(panel, fixed or {})
-    if any(query.legend.endswith(DEVICE) for query in queries):
-        panel.override_by_regexp(f"/{DEVICE}$/", properties([
-            ("custom.lineStyle", {"fill": "dash", "dash": [6, 6]}), ("custom.lineWidth", 1),
-            ("custom.fillOpacity", 0)]))
+    for suffix, pairs in SUFFIXES:
+        if any(query.legend == "$instance" + suffix for query in queries):
+            panel.override_by_regexp(f"/{suffix}$/", properties(pairs))
     return panel
 
 
@@ -163,7 +177,7 @@ def table(title: str, description: str, queries: Sequence[Any], columns: Sequenc
           unit: str = "short", width: int = 24, height: int = 8, sort: str = "", absent: str = "-") -> Any:
     """A row for each instance, a column for each query."""
     panel = _panel(table_.Panel(), title, description, unit, queries, width, height)
-    panel.no_value(absent).thresholds(steps([(None, GOOD)])).show_header(True)
+    panel.no_value(absent).thresholds(steps([(None, GOOD)])).show_header(True).min_width(60)
     panel.cell_height(options.TableCellHeight.SM).align(options.FieldTextAlignment.AUTO)
     for name, pairs in columns:
         panel.override_by_name(name, properties(pairs))
@@ -173,7 +187,7 @@ def table(title: str, description: str, queries: Sequence[Any], columns: Sequenc
 
 
 def _links() -> Any:
-    return (dashboard.DashboardLink("MPTCP").type(DashboardLinkType.DASHBOARDS).tags([TAG]).as_dropdown(False)
+    return (dashboard.DashboardLink("MPTCP dashboards").type(DashboardLinkType.DASHBOARDS).tags([TAG]).as_dropdown(True)
             .icon("external link").tooltip("").url("").keep_time(True).include_vars(True).target_blank(False))
 
 

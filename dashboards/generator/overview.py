@@ -94,6 +94,25 @@ LINK_COLUMNS = table_of(
     ("sole path of", "mptcp.interface.sole_path_connections"),
     ("stalled", "mptcp.interface.stalled_subflows"), ("backup", "mptcp.interface.backup_subflows"))
 
+_HANG = vector.series(
+    "Connections that hang if this link goes",
+    "Connections whose only live path is this link. Good is 0 on every link. More: these have no redundancy; see "
+    "which they are on the dashboard Connections.", "short", [Query("mptcp.interface.sole_path_connections")],
+    interfaces="interfaces", width=8, style="steps", legend="list", height=7)
+
+_ENDPOINTS = look.table(
+    "Endpoints", "What ip mptcp endpoint shows, with the live subflows of each. Good: every endpoint that is "
+    "announced or joined from has some. 0: its link is down, no interface has its address (owner is empty), its "
+    "joins fail, or its packets leave by the wrong link (misrouted: add source routing).",
+    table_of(("live subflows", "mptcp.pm.endpoint.subflows"), ("packets leave", "mptcp.pm.endpoint.misrouted"),
+             ("owner", "mptcp.pm.endpoint.owner"), ("meant for", "mptcp.pm.endpoint.interface"),
+             ("flags", "mptcp.pm.endpoint.flags"), ("address", "mptcp.pm.endpoint.address"),
+             ("id", "mptcp.pm.endpoint.id")), [
+        column("instance", ("displayName", "endpoint")),
+        column("live subflows", *coloured([(None, BAD), (1, "transparent")])),
+        column("packets leave", *worded({"0": ("as they should", GOOD), "1": ("by another link", BAD)}))],
+    width=16, height=7)
+
 _LINKS = Section("What breaks if a link goes now?", [
     look.table(
         "Links", "One line for each link. 'Sole path of' counts the connections that would hang if this link went now: "
@@ -105,27 +124,8 @@ _LINKS = Section("What breaks if a link goes now?", [
             column("of link in", unit="percentunit"), column("of link out", unit="percentunit"),
             column("resent", *coloured([(None, "transparent"), (0.02, WARN), (0.1, BAD)]), unit="percentunit"),
             column("sole path of", *coloured(_ALONE)), column("stalled", *coloured(_ALONE))],
-        width=16, height=8),
-    vector.series(
-        "Connections that hang if this link goes",
-        "Connections whose only live path is this link. Good is 0 on every link. More: these have no redundancy; see "
-        "which they are on the dashboard Connections.", "short", [Query("mptcp.interface.sole_path_connections")],
-        interfaces="interfaces", width=8, style="steps", legend="list"),
-])
-
-_ENDPOINTS = Section("Are the endpoints used?", [
-    look.table(
-        "Endpoints", "What ip mptcp endpoint shows, with the live subflows of each. Good: every endpoint that is "
-        "announced or joined from has some. 0: its link is down, no interface has its address (owner is empty), its "
-        "joins fail, or its packets leave by the wrong link (misrouted: add source routing).",
-        table_of(("live subflows", "mptcp.pm.endpoint.subflows"), ("packets leave", "mptcp.pm.endpoint.misrouted"),
-                 ("owner", "mptcp.pm.endpoint.owner"), ("meant for", "mptcp.pm.endpoint.interface"),
-                 ("flags", "mptcp.pm.endpoint.flags"), ("address", "mptcp.pm.endpoint.address"),
-                 ("id", "mptcp.pm.endpoint.id")), [
-            column("instance", ("displayName", "endpoint")),
-            column("live subflows", *coloured([(None, BAD), (1, "transparent")])),
-            column("packets leave", *worded({"0": ("as they should", GOOD), "1": ("by another link", BAD)}))],
-        width=24, height=7),
+        height=7),
+    _HANG, _ENDPOINTS,
 ])
 
 _EVENTS = Section("What happened?", [
@@ -158,4 +158,4 @@ _EVENTS = Section("What happened?", [
 DASHBOARD = look.board(
     "mptcp-overview", "MPTCP Overview", "Is MPTCP used, over which links, what is lost, is anything wrong?",
     vector.TAGS, [*vector.source_variables(), vector.interfaces_variable()],
-    [_USE, _TRAFFIC, _LINKS, _ENDPOINTS, _EVENTS])
+    [_USE, _TRAFFIC, _LINKS, _EVENTS])

@@ -108,11 +108,11 @@ def series(title: str, description: str, unit: str, queries: Sequence[Query], *,
     """Lines that end where values end.  `interfaces`: the variable with those that are shown;
     `rename`: (regexp, text) for what instances are called in the legend."""
     panel = look.series(title, description, unit, queries, **more)
-    for one in unbroken(queries):
-        panel.with_transformation(one)
     if interfaces:
         panel.with_transformation(look.transformation("filterFieldsByName", include={
             "pattern": f"/^(Time|(${{{interfaces}:pipe}})( .*)?)$/"}))
+    for one in unbroken(queries):
+        panel.with_transformation(one)
     for regexp, text in rename:
         panel.with_transformation(look.transformation("renameByRegex", regex=regexp, renamePattern=text))
     return panel
@@ -146,5 +146,5 @@ def interfaces_variable() -> Any:
     """Those that are shown: all but lo, or some."""
     return (names_variable("interfaces", "Interfaces", "mptcp.interface.name",
                            description="All are all but lo, and those that come later too")
-            .multi(True).include_all(True).all_value("(?!lo\\b).+")
+            .multi(True).include_all(True).all_value("(?!lo( |$)).+")
             .current(VariableOption(text=["All"], value=["$__all"])))
