@@ -15,17 +15,17 @@ def _now(title: str, description: str, expr: str, limits: look.Steps, unit: str 
 
 
 _ALIVE = Section("", [
-    _now("Does the agent answer?", "Whether pmcd has an MPTCP agent that answers. If not: /var/log/pcp/pmcd/mptcp.log, "
+    _now("Does it answer?", "Whether pmcd has an MPTCP agent that answers. If not: /var/log/pcp/pmcd/mptcp.log, "
          "and restart pmcd.", "pmcd.agent.status[mptcp]", [(None, BAD)], mapping={"0": ("Yes", GOOD)}),
-    look.stat("How does it count?", "events: it hears of each subflow and counts to the byte. ends: samples tell which "
+    look.stat("How it counts", "events: it hears of each subflow and counts to the byte. ends: samples tell which "
               "sockets are subflows. samples: short connections are missed; it needs CAP_NET_ADMIN. This is text and "
               "stays when the agent goes: look at the tile to the left.", "none",
               table_of(("mode", _A + "mode")), [(None, NOTE)], fields="/^mode$/", absent="No agent"),
-    _now("Samples per second", "How often somebody asks, all clients together. At 0 nothing is fresh.",
+    _now("Samples a second", "How often somebody asks, all clients together. At 0 nothing is fresh.",
          live(f"rate({_A}samples)"), [(None, BAD), (0.001, GOOD)], "cps", width=4),
     _now("Memory", "Resident memory. Good: about 40 MiB, more with many thousand connections, and flat.",
          live(_A + "memory"), [(None, GOOD), (200 * 2 ** 20, WARN), (2 ** 30, BAD)], "bytes"),
-    _now("Subflows it knows", "Subflows that are followed now. Good: about as many as all links have together; those that "
+    _now("Subflows known", "Subflows that are followed now. Good: about as many as all links have together; those that "
          "just ended, or were never answered, are among them.",
          live(_A + "subflows"), [(None, IDLE)]),
     _now("Left out", "Connections and subflows that are not listed one by one, because there are more than the limit "
@@ -41,8 +41,9 @@ _LOSSES = Section("Did it lose anything?", [
         "nothing; the legend has the sum in the time shown.", "short",
         [Query(events(_A + name), name) for name in ("overruns", "faults", "malformed", "truncated")], style="bars"),
     vector.series(
-        "Bytes of no link", "Payload of subflows that ended without a known interface; no link has it on its account. Good "
-        "is 0. More: routes went away before the subflows did.", "bps", [Query(live(f"8 * rate({_A}unrouted)"), "unrouted")]),
+        "Bytes of no link", "Payload of subflows that ended without a known interface; no link has it on its account. "
+        "Good is 0. More: routes went away before the subflows did.", "bps",
+        [Query(live(f"8 * rate({_A}unrouted)"), "unrouted")]),
 ])
 
 _COST = Section("What does it cost?", [
@@ -67,8 +68,8 @@ _COST = Section("What does it cost?", [
         "second. They rise with connections that open and close.", "cps",
         [Query(live(f"rate({_A}{name})"), name) for name in ("events", "ends", "lookups")], width=8),
     vector.series(
-        "Rounds of the listener", "Times that the listener looked at all sockets: every few minutes, when routes change, "
-        "and after an overrun. Samples by lookup asked for single sockets, where subflows are few among many. Good: "
+        "Rounds of the listener", "Times that the listener looked at all sockets: every few minutes, when routes "
+        "change, and after an overrun. Samples by lookup asked for single sockets, where subflows are few among many. Good: "
         "few rounds.", "cps",
         [Query(live(f"rate({_A}rounds)"), "rounds"), Query(live(f"rate({_A}lookup_samples)"), "samples by lookup")],
         width=8),

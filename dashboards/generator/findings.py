@@ -37,10 +37,10 @@ def now() -> look.Any:
     return look.stat(
         "Is anything wrong now?",
         "The rules of pcp mptcp check that look at this moment; a number says how many are concerned. redundancy_lost: "
-        "connections with fewer live paths than they had. endpoint_unused: endpoints without a live subflow. link_down: "
+        "connections with fewer live paths than they had. endpoint_unused: endpoints without live subflows. link_down: "
         "links that carried MPTCP. fallback: a tenth or more of the connections run as TCP. stalled_subflow: no answer "
         "for seconds, the path beyond the link is dead. misrouted_endpoint: packets leave by another link, add source "
-        "routing. backup_traffic: a backup is used though no path is lost. pcp mptcp check says what to do.",
+        "routing. backup_traffic: a backup is used though no path is lost. pcp mptcp check says more.",
         "short", NOW, [(None, GOOD), (1, WARN)], width=24, height=3, calc="sum", mapping=_OK, absent="-", names=True,
         size=16)
 

@@ -25,9 +25,9 @@ _NOW = Section("", [
          mapping={"1": ("Up", GOOD), "0": ("Down", BAD)}),
     _one("Subflows on it", "Established subflows whose packets leave by this link. 0 though it is up: no "
          "endpoint is on it, or its joins fail; pcp mptcp why tells.", "mptcp.subflows", [(None, IDLE), (1, GOOD)]),
-    _one("Who hangs without it?", "Connections whose only live path this link is. Good is 0.",
+    _one("Who needs it?", "Connections whose only live path this link is. Good is 0.",
          "mptcp.interface.sole_path_connections", [(None, GOOD), (1, WARN)]),
-    _one("Without an answer", "Subflows that send again and again and get no answer. Good is 0. More: the "
+    _one("Stalled subflows", "Subflows that send again and again and get no answer. Good is 0. More: the "
          "path beyond this link is dead though the link is up; ping its gateway from here.",
          "mptcp.interface.stalled_subflows", [(None, GOOD), (1, BAD)]),
     _one("Backup subflows", "Subflows marked as backup: they carry only when no other path works. As you meant it, "

@@ -33,7 +33,7 @@ TONES = (("[258]", "light-"), ("[369]", "dark-"))
 DEVICE = " device"
 
 #: How the second thing about an interface is told from the first, by the end of its legend.
-SUFFIXES = (
+SUFFIXES: Sequence[Tuple[str, Sequence[Tuple[str, Any]]]] = (
     (DEVICE, [("custom.lineStyle", {"fill": "dash", "dash": [6, 6]}), ("custom.lineWidth", 1),
               ("custom.fillOpacity", 0), ("custom.hideFrom", {"legend": True, "tooltip": False, "viz": False})]),
     (" out", [("custom.lineStyle", {"fill": "dash", "dash": [12, 6]}), ("custom.fillOpacity", 0)]),

@@ -17,7 +17,7 @@ _USE = Section("", [
         "answers.", "short", table_of(("connections", "mptcp.redundancy.connections")),
         [(None, IDLE), (1, GOOD)], calc="sum", absent="No agent"),
     look.stat(
-        "Who fell back to TCP?",
+        "Who became TCP?",
         "Connections that asked for MPTCP and run as plain TCP, with one path. Good is 0 between hosts that both speak "
         "MPTCP. More: the dashboard Troubleshooting tells at which step, pcp mptcp why tells it for a port.",
         "short", table_of(("fallback", live("mptcp.fallback.connections"))), [(None, GOOD), (1, WARN)],
@@ -29,18 +29,18 @@ _USE = Section("", [
         "short", table_of(("degraded", live("mptcp.redundancy.degraded_connections"))), [(None, GOOD), (1, WARN)],
         absent="No agent"),
     look.stat(
-        "Who has no path at all?",
+        "Who has no path?",
         "Connections without any live subflow: their programs hang. Good is 0. More: all links that they use are dead "
         "at once; bring one of them back before the programs give up.",
         "short", table_of(("none", "mptcp.redundancy.connections[0]")), [(None, GOOD), (1, BAD)], absent="No agent"),
     look.stat(
-        "How much does it carry?",
+        "How much is it?",
         "MPTCP payload that all links carry together now, in and out. It has no good or bad: compare it with what you "
-        "expect of the links.", "bps", table_of(("in", bits("mptcp.interface.in.bytes")),
-                                               ("out", bits("mptcp.interface.out.bytes"))),
+        "expect of the links.", "bps",
+        table_of(("in", bits("mptcp.interface.in.bytes")), ("out", bits("mptcp.interface.out.bytes"))),
         [(None, NOTE)], calc="sum", absent="No agent", names=True),
     look.stat(
-        "Does the agent answer?",
+        "Agent answers?",
         "Whether pmcd has an MPTCP agent that answers. When it does not, everything else here is empty, not 0: see "
         "the log /var/log/pcp/pmcd/mptcp.log, and restart pmcd.",
         "short", table_of(("status", "pmcd.agent.status[mptcp]")), [(None, BAD)],
@@ -106,11 +106,10 @@ _ENDPOINTS = look.table(
     "joins fail, or its packets leave by the wrong link (misrouted: add source routing).",
     table_of(("live subflows", "mptcp.pm.endpoint.subflows"), ("packets leave", "mptcp.pm.endpoint.misrouted"),
              ("owner", "mptcp.pm.endpoint.owner"), ("meant for", "mptcp.pm.endpoint.interface"),
-             ("flags", "mptcp.pm.endpoint.flags"), ("address", "mptcp.pm.endpoint.address"),
-             ("id", "mptcp.pm.endpoint.id")), [
-        column("instance", ("displayName", "endpoint")),
-        column("live subflows", *coloured([(None, BAD), (1, "transparent")])),
-        column("packets leave", *worded({"0": ("as they should", GOOD), "1": ("by another link", BAD)}))],
+             ("flags", "mptcp.pm.endpoint.flags")), [
+        column("instance", ("displayName", "endpoint"), width=210),
+        column("live subflows", *coloured([(None, BAD), (1, "transparent")]), width=110),
+        column("packets leave", *worded({"0": ("as they should", GOOD), "1": ("by another link", BAD)}), width=130)],
     width=16, height=7)
 
 _LINKS = Section("What breaks if a link goes now?", [
