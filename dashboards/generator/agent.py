@@ -69,8 +69,8 @@ _COST = Section("What does it cost?", [
         [Query(live(f"rate({_A}{name})"), name) for name in ("events", "ends", "lookups")], width=8),
     vector.series(
         "Rounds of the listener", "Times that the listener looked at all sockets: every few minutes, when routes "
-        "change, and after an overrun. Samples by lookup asked for single sockets, where subflows are few among many. Good: "
-        "few rounds.", "cps",
+        "change, and after an overrun. Samples by lookup asked for single sockets, where subflows are few among many. "
+        "Good: few rounds.", "cps",
         [Query(live(f"rate({_A}rounds)"), "rounds"), Query(live(f"rate({_A}lookup_samples)"), "samples by lookup")],
         width=8),
 ])
