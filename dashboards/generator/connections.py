@@ -39,9 +39,9 @@ _RATES = [
     for way, did in (("in", "received"), ("out", "sent"))]
 
 _PATHS = vector.series(
-    "Live paths by connection", "Live subflows of each connection. Good: steady. A step down is a lost path, and the "
-    "number left is what stands between the connection and a hang.", "short",
-    [Query("mptcp.connection.live_subflows")], style="steps", height=9)
+    "Live paths by connection", "Live subflows of each connection, one on top of the other. Good: steady. "
+    "A step down is a lost path, and the number left is what stands between the connection and a hang.", "short",
+    [Query("mptcp.connection.live_subflows")], style="steps", stack="normal", height=9)
 
 _SERVICES = look.table(
     "Which service is reached by MPTCP?",

@@ -109,8 +109,9 @@ def series(title: str, description: str, unit: str, queries: Sequence[Any], *, w
     panel = _panel(timeseries.Panel(), title, description, unit, queries, width, height)
     panel.tooltip(common.VizTooltipOptions().mode(options.TooltipDisplayMode.MULTI)
                   .sort(options.SortOrder.DESCENDING))
-    calcs = (["sum"] if style == "bars" else ["mean", "max"]) if legend == "table" else []
-    panel.legend(common.VizLegendOptions().display_mode(options.LegendDisplayMode(legend)).show_legend(True)
+    calcs = ["sum"] if style == "bars" else ["mean", "max"] if legend == "table" else []
+    shape = "list" if style == "bars" else legend  # many counters, most of them at 0: the list takes less room
+    panel.legend(common.VizLegendOptions().display_mode(options.LegendDisplayMode(shape)).show_legend(True)
                  .placement(options.LegendPlacement.BOTTOM).calcs(calcs))
     panel.draw_style(options.GraphDrawStyle("bars" if style == "bars" else "line"))
     panel.line_interpolation(options.LineInterpolation("stepAfter" if style == "steps" else "linear"))

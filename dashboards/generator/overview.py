@@ -74,7 +74,8 @@ _TRAFFIC = Section("Which link carries the traffic?", [
         "Subflows of each link",
         "Established subflows by the link that their packets leave by now. Good: steady, and equal on links that all "
         "connections shall use. A step down is a lost path; a link that is up and at 0 has no endpoint, or its joins "
-        "fail.", "short", [Query("mptcp.subflows")], interfaces="interfaces", width=8, style="steps", legend="list"),
+        "fail.", "short", [Query("mptcp.subflows")], interfaces="interfaces", width=8, style="steps", stack="normal",
+        legend="list"),
     vector.series(
         "Connections by number of live paths",
         "How many connections have 0, 1, 2 or more live subflows. Good: as many paths as there are links. 0 (red) "
@@ -109,7 +110,8 @@ _ENDPOINTS = look.table(
              ("flags", "mptcp.pm.endpoint.flags")), [
         column("instance", ("displayName", "endpoint"), width=210),
         column("live subflows", *coloured([(None, BAD), (1, "transparent")]), width=110),
-        column("packets leave", *worded({"0": ("as they should", GOOD), "1": ("by another link", BAD)}), width=130)],
+        column("packets leave", *worded({"0": ("as they should", GOOD), "1": ("by another link", BAD)}), width=130),
+        column("owner", width=100), column("meant for", width=100)],
     width=16, height=7)
 
 _LINKS = Section("What breaks if a link goes now?", [
