@@ -43,18 +43,19 @@ def _series(title: str, description: str, unit: str, expr: str, **more: Any) -> 
 
 _WHOLE = _numbered(
     "The connection", "Who talks to whom, and what stands between it and a hang. Good: two or more live paths, none "
-    "lost, protocol MPTCP. Addresses accepted at their maximum: more paths need ip mptcp limits set add_addr_accepted.",
+    "lost, protocol MPTCP. Addresses accepted at their "
+    "maximum, or as many extra paths as allowed: more need ip mptcp limits set.",
     (("live paths", _of_connection("live_subflows")),
      ("lost paths", f"{_of_connection('live_subflows_most')} - {_of_connection('live_subflows')}"),
      ("protocol", _of_connection("fallback")), ("program", "mptcp.connection.command"),
-     ("state", "mptcp.connection.state"), ("extra subflows at most", _of_connection("subflows_max")),
-     ("addresses announced", _of_connection("addresses.signalled")),
-     ("addresses accepted", _of_connection("addresses.accepted")),
-     ("accepted at most", _of_connection("addresses.accepted_max")),
-     ("unacknowledged", _of_connection("out.unacked_bytes")), ("idle in", _of_connection("since.data_received")),
+     ("state", "mptcp.connection.state"), ("max extra", _of_connection("subflows_max")),
+     ("announced", _of_connection("addresses.signalled")),
+     ("accepted", _of_connection("addresses.accepted")),
+     ("max accepted", _of_connection("addresses.accepted_max")),
+     ("unacked", _of_connection("out.unacked_bytes")), ("idle in", _of_connection("since.data_received")),
      ("idle out", _of_connection("since.data_sent"))), "live paths",
     [column("instance", ("displayName", "connection"), width=330), *STATE_COLUMNS,
-     column("unacknowledged", unit="bytes"), column("idle in", unit="ms"), column("idle out", unit="ms")], height=4)
+     column("unacked", unit="bytes"), column("idle in", unit="ms"), column("idle out", unit="ms")], height=4)
 
 _SUBFLOWS = _numbered(
     "Its subflows", "One line for each path. Good: live, not repeating itself (backoff 0), a round-trip time near its "

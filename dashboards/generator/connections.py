@@ -23,11 +23,11 @@ _TABLE = look.table(
     "TCP: it fell back. Idle tells since when no data came. At most 10,000 are listed, those left out are counted on "
     "the dashboard Agent.",
     table_of(*STATE, ("in", bits("mptcp.connection.in.bytes")), ("out", bits("mptcp.connection.out.bytes")),
-             ("unacknowledged", "mptcp.connection.out.unacked_bytes"),
+             ("unacked", "mptcp.connection.out.unacked_bytes"),
              ("idle in", "mptcp.connection.since.data_received"),
              ("idle out", "mptcp.connection.since.data_sent"), ("pid", "mptcp.connection.pid")),
     [column("instance", vector.leads_to("connection", "connection"), ("displayName", "connection"), width=330),
-     *STATE_COLUMNS, column("in", unit="bps"), column("out", unit="bps"), column("unacknowledged", unit="bytes"),
+     *STATE_COLUMNS, column("in", unit="bps"), column("out", unit="bps"), column("unacked", unit="bytes"),
      column("idle in", unit="ms"), column("idle out", unit="ms"), column("pid", unit="none")],
     height=13, sort="-in")
 

@@ -67,7 +67,7 @@ _PATHS = Section("Paths", [
     _series("Subflows over time", "Subflows by now, those without an answer, and those marked as backup. Good: steady, "
             "and none without an answer.", "short", Query("mptcp.subflows"),
             Query("mptcp.interface.stalled_subflows", "$instance stalled"),
-            Query("mptcp.interface.backup_subflows", "$instance" + _BACKUP), width=8, style="steps"),
+            Query("mptcp.interface.backup_subflows", "$instance" + _BACKUP), width=8, style="steps", legend="list"),
     _series("Subflows opened and closed", "Since the last look, one bar a look; the legend has the sum in the time "
             "shown. Good: as many as connections come and go. Both all the time while connections stay: the path "
             "flaps.", "short", Query("delta(mptcp.interface.subflows_opened)", "$instance opened"),
@@ -81,10 +81,10 @@ _WIRE = Section("On the wire (only with the nftables table mptcp)", [
     _series("Packets of MPTCP, headers included", "What the table of nftables counts; empty without it, see mptcp.nft. "
             "Far above the payload: small packets or many acknowledgements.", "bps",
             Query(bits("mptcp.interface.wire.in.bytes"), "$instance in"),
-            Query(bits("mptcp.interface.wire.out.bytes"), "$instance out")),
+            Query(bits("mptcp.interface.wire.out.bytes"), "$instance out"), height=6),
     _series("Packets per second", "Packets of MPTCP that the table of nftables counts. No good or bad by itself.",
             "pps", Query("rate(mptcp.interface.wire.in.packets)", "$instance in"),
-            Query("rate(mptcp.interface.wire.out.packets)", "$instance out")),
+            Query("rate(mptcp.interface.wire.out.packets)", "$instance out"), height=6),
 ])
 
 DASHBOARD = look.board(
