@@ -9,6 +9,8 @@
   breaks the line.
 - A function takes the name of a metric and nothing else, and matchinst within
   a function spoils every later expression of the server: neither is written.
+- Text within an expression ends pmproxy 6.0.3 after a few fetches: metrics of
+  text are asked for by their bare names.
 """
 
 import hashlib
