@@ -18,7 +18,8 @@ if not __package__:  # run by its path
     __package__ = "dashboards.generator"
 
 #: Modules that make a dashboard (DASHBOARD, or a dict of them by file name); the file is named as its uid.
-MODULES = ("overview", "interface", "connections", "connection", "troubleshooting", "agent")
+MODULES = ("overview", "interface", "connections", "connection", "troubleshooting", "agent",
+           "history", "fleet", "prometheus")
 
 
 def generated() -> Dict[str, str]:
