@@ -112,8 +112,8 @@ _TRAFFIC = Section("Which link carries the traffic?", [
 
 _LOST = Section("What is lost?", [
     over_time("Which link is down?",
-              "Links that are down or without carrier, of those that have carried subflows since the agent started. "
-              "Good is an empty panel.", "short",
+              "1: down or without carrier, 0: up, of the links that have carried subflows since the agent started. "
+              "Good is 0; a step to 1 is the cause of what the other panels show at that time.", "short",
               Query(f"({value('interface_up')} == bool 0) and {value('interface_subflows_opened')} > 0",
                     LINK), style="steps", maximum=1),
     over_time("Connections that lost a path",
