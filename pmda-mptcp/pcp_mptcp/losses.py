@@ -146,9 +146,10 @@ class Losses:
             self._fading = interval.begin
 
     def _went_on(self, step: Step) -> bool:
-        """Did connections go on without subflows that are gone?"""
+        """Did connections go on without subflows that are gone?  The event may be in the record before."""
         now = step.sample.value(CONNECTIONS)
-        return bool(step.rise(CLOSED)) or step.get(CLOSED) is None and bool(now) and now >= (self._connections or 0)
+        told = step.rise(CLOSED) or any(one.signs["closed"] for one in self._history.intervals[-1:])
+        return bool(told) or step.get(CLOSED) is None and bool(now) and now >= (self._connections or 0)
 
     @staticmethod
     def _all_backup(link: str, step: Step) -> bool:

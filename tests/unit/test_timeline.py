@@ -199,6 +199,17 @@ def down_and_up(host):
     host.tick(1, (0, 6 * M, 6 * M))
 
 
+def test_closed_between_two_records(host):
+    """The event is in one record, and that the subflows are gone in the next."""
+    host.tick(8, FULL)
+    host.add(traffic.CLOSED, 2)
+    host.tick(1, FULL)
+    host.put(traffic.SUBFLOWS, "enp3s0", 0)
+    host.tick(8, (6 * M, 6 * M, 0))
+    assert ("link_lost", "enp3s0") in host.end()
+    assert host.one("link_lost").details["cause"] == "closed"
+
+
 def test_losses_that_overlap(host):
     """A return is compared with what was carried just before it, not with the time before the next loss."""
     host.tick(8, FULL)
