@@ -10,10 +10,10 @@ from . import host as this_host
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """PCP's scripts send signals to all pmcds and pmloggers of the machine, also to those of a lab."""
+    """One after the other, also where others run beside them: there is one pmcd on a host."""
     for item in items:
         if item.path.parent == Path(__file__).parent:
-            item.add_marker("alone")
+            item.add_marker(pytest.mark.xdist_group("install"))
 
 
 @pytest.fixture(scope="module", autouse=True)
