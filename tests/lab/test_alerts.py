@@ -102,11 +102,24 @@ def test_an_endpoint_carries_nothing(lab, pmie):
         lab.client.mptcp(subflows=2, add_addr_accepted=2)
 
 
+def many_make_it_say(lab, pmie, role, text, attempts=3):
+    """Many connections in one interval of pmie, which a busy machine may spread over two: then once more."""
+    one = getattr(pmie, role)
+    for attempt in range(attempts):
+        evaluate(1, one)
+        try:
+            with lab.hold(10):
+                return one.says(text, timeout=6)
+        except AssertionError:
+            if attempt == attempts - 1:
+                raise
+
+
 @pytest.mark.parametrize("role, packets", [("client", SYN), ("server", ACK)], ids=["client", "server"])
 def test_fallback(lab, pmie, role, packets):
     """A firewall takes the option out of the first packet, or of those after it: one side and the other notice."""
-    with firewall(lab.client, f"{packets} reset tcp option mptcp"), connections(lab, pmie, 10):
-        getattr(pmie, role).says(f"MPTCP falls back to TCP: more than 20 percent of connections@{role}")
+    with firewall(lab.client, f"{packets} reset tcp option mptcp"):
+        many_make_it_say(lab, pmie, role, f"MPTCP falls back to TCP: more than 20 percent of connections@{role}")
     print(lab.client.pminfo("mptcp.mib.mpcapablefallbacksynack"), lab.server.pminfo("mptcp.mib.mpcapablefallbackack"))
 
 
@@ -129,8 +142,8 @@ def test_a_blackhole(lab, pmie):
 @pytest.mark.parametrize("role, packets", [("client", SYN), ("server", ACK)], ids=["client", "server"])
 def test_joins_fail(lab, pmie, role, packets):
     """The first packet of joins is lost, or the third: the client and the server notice."""
-    with firewall(lab.client, f"{TO_LINKS_2_AND_3} {packets} drop"), connections(lab, pmie, 10):
-        getattr(pmie, role).says(f"MPTCP joins fail: fewer than 90 percent succeed@{role}")
+    with firewall(lab.client, f"{TO_LINKS_2_AND_3} {packets} drop"):
+        many_make_it_say(lab, pmie, role, f"MPTCP joins fail: fewer than 90 percent succeed@{role}")
 
 
 @pytest.mark.parametrize("role, alter", [
