@@ -18,7 +18,7 @@ CANARY = f'\ndelta = {{delta}};\nmptcp.connections >= 0 -> print "{TICK}";\n'
 def rules_tree(directory):
     """PCP's own rules and ours in one tree, as they are installed: rules need PCP's global variables."""
     stock = Path(pcp_conf()["PCP_VAR_DIR"]) / "config" / "pmieconf"
-    shutil.copytree(stock, directory)
+    shutil.copytree(stock, directory, ignore=shutil.ignore_patterns("mptcp"))  # of an agent that is installed here
     shutil.copytree(RULES, directory / "mptcp")
     return directory
 
