@@ -5,16 +5,16 @@ pmproxy leaves out what has no value, so a kernel without a counter, or an agent
 that ended, has no series here.  Instances are in the label instname.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any, Dict
 
 from grafana_foundation_sdk.builders import dashboard
-from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models.common import DataSourceRef
 from grafana_foundation_sdk.models.dashboard import VariableOption, VariableRefresh, VariableSort
 
 from . import look
 from .look import BAD, DEVICE, GOOD, IDLE, NOTE, WARN, Section
+from .query import Query as Base
 
 TYPE = "prometheus"
 SOURCE = DataSourceRef(type_val=TYPE, uid="${prometheus}")
@@ -23,24 +23,17 @@ LINK = "{{hostname}} {{instname}}"
 
 
 @dataclass
-class Query(Dataquery):
+class Query(Base):
     """PromQL; a legend is made of labels; `now` asks for one value instead of a line."""
 
     expr: str
     legend: str = "{{hostname}}"
     now: bool = False
-    letter: str = "A"
-    datasource: DataSourceRef = field(default_factory=lambda: SOURCE)
 
-    def named(self, letter: str) -> "Query":
-        return replace(self, letter=letter)
+    source = SOURCE
 
-    def build(self) -> "Query":
-        return self
-
-    def to_json(self) -> Dict[str, Any]:
-        return {"refId": self.letter, "datasource": self.datasource, "expr": self.expr, "legendFormat": self.legend,
-                "format": "time_series", "instant": self.now, "range": not self.now, "hide": False}
+    def own(self) -> Dict[str, Any]:
+        return {"expr": self.expr, "legendFormat": self.legend, "instant": self.now, "range": not self.now}
 
 
 def value(metric: str) -> str:

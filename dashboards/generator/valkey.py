@@ -9,13 +9,14 @@
 - The qualifier of an instance does not leave out the other instances.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any, Dict
 
 from grafana_foundation_sdk.builders import dashboard
-from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models.common import DataSourceRef
 from grafana_foundation_sdk.models.dashboard import VariableOption, VariableRefresh, VariableSort
+
+from .query import Query as Base
 
 TYPE = "performancecopilot-valkey-datasource"
 # Not named like that of the live dashboards: links between them keep variables.
@@ -30,24 +31,17 @@ ONE, MANY = '{hostname == "$host"}', '{hostname =~ "^(${hosts:pipe})$"}'
 
 
 @dataclass
-class Query(Dataquery):
+class Query(Base):
     """One metric of a host or of many; `legend` may hold $instance and labels; counters become rates."""
 
     metric: str
     legend: str = "$instance"
     hosts: str = ONE
-    letter: str = "A"
-    datasource: DataSourceRef = field(default_factory=lambda: SOURCE)
 
-    def named(self, letter: str) -> "Query":
-        return replace(self, letter=letter)
+    source = SOURCE
 
-    def build(self) -> "Query":
-        return self
-
-    def to_json(self) -> Dict[str, Any]:
-        return {"refId": self.letter, "datasource": self.datasource, "expr": self.metric + self.hosts,
-                "format": "time_series", "legendFormat": self.legend, "hide": False,
+    def own(self) -> Dict[str, Any]:
+        return {"expr": self.metric + self.hosts, "legendFormat": self.legend,
                 "options": {"rateConversion": True, "timeUtilizationConversion": False}}
 
 

@@ -15,15 +15,15 @@
 
 import hashlib
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any, Dict, List, Sequence, Tuple
 
 from grafana_foundation_sdk.builders import dashboard
-from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models.common import DataSourceRef
 from grafana_foundation_sdk.models.dashboard import VariableOption, VariableRefresh, VariableSort
 
 from . import look
+from .query import Query as Base
 
 TYPE = "performancecopilot-vector-datasource"
 SOURCE = DataSourceRef(type_val=TYPE, uid="${datasource}")
@@ -33,24 +33,17 @@ _NAME = re.compile(r"[a-zA-Z]\w*(?:\.[a-zA-Z]\w+)*$")
 
 
 @dataclass
-class Query(Dataquery):
+class Query(Base):
     """One expression; `legend` may hold $instance."""
 
     expr: str
     legend: str = "$instance"
     format: str = "time_series"
-    letter: str = "A"
-    datasource: DataSourceRef = field(default_factory=lambda: SOURCE)
 
-    def named(self, letter: str) -> "Query":
-        return replace(self, letter=letter)
+    source = SOURCE
 
-    def build(self) -> "Query":
-        return self
-
-    def to_json(self) -> Dict[str, Any]:
-        return {"refId": self.letter, "datasource": self.datasource, "expr": self.expr, "format": self.format,
-                "legendFormat": self.legend, "hostspec": "$hostspec", "hide": False,
+    def own(self) -> Dict[str, Any]:
+        return {"expr": self.expr, "format": self.format, "legendFormat": self.legend, "hostspec": "$hostspec",
                 "options": {"rateConversion": False, "timeUtilizationConversion": False}}
 
     @property
