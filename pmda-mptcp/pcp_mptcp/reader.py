@@ -44,7 +44,7 @@ class Reader:
         self._context = context
         self._metrics: Dict[int, Metric] = {}
         self._names: Dict[int, Dict[int, str]] = {}  # of instances, by domain
-        self._lacks: Dict[str, bool] = {}
+        self._chosen: Set[str] = set()  # names, also of those that the source lacks
 
     def __bool__(self) -> bool:
         return bool(self._metrics)
@@ -52,7 +52,7 @@ class Reader:
     def choose(self, names: Iterable[str]) -> None:
         """Have these in all samples from now on; those that the source lacks have no values."""
         for name in names:
-            if name in self._lacks:
+            if name in self._chosen:
                 continue
             try:
                 (pmid,) = self._context.pmLookupName([name])
@@ -60,9 +60,9 @@ class Reader:
             except pmapi.pmErr as error:
                 if error.args[0] in (cpmapi.PM_ERR_NOAGENT, cpmapi.PM_ERR_AGAIN):
                     raise Silent from None
-                self._lacks[name] = True
+                self._chosen.add(name)
                 continue
-            self._lacks[name] = False
+            self._chosen.add(name)
             contents = desc.contents
             self._metrics[pmid] = Metric(name, contents.type, contents.indom != cpmapi.PM_INDOM_NULL,
                                          contents.indom, contents.sem == cpmapi.PM_SEM_DISCRETE,
@@ -154,7 +154,7 @@ class Reader:
             if gap and (sample or than) or beyond:
                 self._context.pmFreeResult(result)
                 break
-            missing -= self._take(result, sample, {name for name in self._lacks if name in sample or (
+            missing -= self._take(result, sample, {name for name in self._chosen if name in sample or (
                 than is not None and when >= (than.when(name) or 0.0))})
             if not missing:
                 break
