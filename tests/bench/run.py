@@ -38,7 +38,7 @@ def parse(known):
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="what to run")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (default: %(default)s)")
-    parser.add_argument("--rate", type=int, help="churn, plain_closes: connections per second")
+    parser.add_argument("--rate", type=int, help="churn, plain_closes, soak: connections per second")
     parser.add_argument("--life", type=int, default=100,
                         help="churn, plain_closes, soak: milliseconds that a connection is open (default: %(default)s)")
     parser.add_argument("--host", choices=("client", "server"), default="server",

@@ -13,6 +13,7 @@ from pmdamptcp.listener import MOST as TICK
 from pmdamptcp.metrics.registry import GROUPS
 from pmdamptcp.snapshot import Snapshot
 
+from . import clients
 from .common import cpu_of
 
 BUFFER, MOST = 8 << 20, 1_000_000
@@ -71,4 +72,9 @@ def few_among_many(rounds):
           len(snapshot.sample.subflows))
 
 
-WORKERS = {"receive": receive, "few_among_many": few_among_many}
+def poll(spec):
+    """A client of PMAPI at the agent of the pmcd at this socket; ends with its standard input."""
+    clients.poll(spec, lambda wait: select.select([sys.stdin], [], [], wait)[0])
+
+
+WORKERS = {"receive": receive, "few_among_many": few_among_many, "poll": poll}
