@@ -108,7 +108,8 @@ class Case:
 
     def of_service(self, name: str) -> Optional[int]:
         """A value of the service that is asked about."""
-        return self.view.now.value("mptcp.service." + name, self.service)
+        value: Optional[int] = self.view.now.value("mptcp.service." + name, self.service)
+        return value
 
     @cached_property
     def addresses(self) -> Dict[str, str]:

@@ -45,7 +45,7 @@ class Step:
         """The change of a metric, if the record has it."""
         return self._changes.get(metric)
 
-    def rose(self, metric: str) -> Counter:
+    def rose(self, metric: str) -> Counter[str]:
         """By how much a counter rose, by instance ("" without); an instance that is new began at 0."""
         change = self._changes.get(metric)
         if change is None or change.before is None:
@@ -165,7 +165,7 @@ FLAGS = "mptcp.pm.endpoint.flags"
 SETTINGS = [*SYSCTLS, *LIMITS, FLAGS]
 
 
-def counted(step: Step) -> Iterator[Tuple[str, Counter]]:
+def counted(step: Step) -> Iterator[Tuple[str, Counter[str]]]:
     """The kernel's and the path manager's counters that rose, those of a kind together: see tell_counted()."""
     for kind, reasons in COUNTED.items():
         counts = Counter({name: step.rise(_MIB + name) for name in reasons})
@@ -175,7 +175,7 @@ def counted(step: Step) -> Iterator[Tuple[str, Counter]]:
             yield kind, +counts
 
 
-def tell_counted(time: float, kind: str, counts: Counter, seconds: float = 0.0) -> Happening:
+def tell_counted(time: float, kind: str, counts: Counter[str], seconds: float = 0.0) -> Happening:
     """The sentence about counters of a kind."""
     total = sum(counts.values())
     one, many = _HEADS[kind]

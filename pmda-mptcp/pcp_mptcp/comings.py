@@ -40,7 +40,7 @@ REASONS = {
 }
 
 
-def flows(step: Step) -> Iterator[Tuple[str, Counter]]:
+def flows(step: Step) -> Iterator[Tuple[str, Counter[str]]]:
     """Connections and subflows that came and went, as kinds with counts: see tell_flows()."""
     opened, closed = step.rose(OPENED_BY), step.rose(CLOSED_BY)
     change = step.both(CONNECTIONS)
@@ -65,7 +65,7 @@ def flows(step: Step) -> Iterator[Tuple[str, Counter]]:
         yield "connection_closed", Counter({"": ended}) + (closed if not parted else Counter())
 
 
-def _names(step: Step, sign: str) -> Counter:
+def _names(step: Step, sign: str) -> Counter[str]:
     """Subflows that are new, or gone, of connections that were and are there, where they are recorded."""
     change = step.both(OWNER)
     if change is None or change.time != step.time:
@@ -76,7 +76,7 @@ def _names(step: Step, sign: str) -> Counter:
     return Counter({f"={name}": 1 for name, owner in new.items() if name not in old and owner in lasting})
 
 
-def tell_flows(time: float, kind: str, counts: Counter, seconds: float = 0.0) -> Happening:
+def tell_flows(time: float, kind: str, counts: Counter[str], seconds: float = 0.0) -> Happening:
     """The sentence: counts are by link, "" of the host, "!reason" and "=name of subflow"."""
     links = {name: count for name, count in counts.items() if name and name[0] not in "!="}
     reasons = {name[1:]: count for name, count in counts.items() if name.startswith("!")}
@@ -107,7 +107,7 @@ def _by_link(links: Dict[str, int]) -> str:
     return ", ".join(f"{link} ({count})" for link, count in sorted(links.items()))
 
 
-Tell = Callable[[float, str, Counter, float], Happening]
+Tell = Callable[[float, str, Counter[str], float], Happening]
 
 
 @dataclass
@@ -118,7 +118,7 @@ class Window:
     length: float
     told: int
     last: float
-    waits: Counter
+    waits: Counter[str]
     tell: Tell
 
 
@@ -130,7 +130,7 @@ class Brake:
     def __init__(self) -> None:
         self._windows: Dict[str, Window] = {}
 
-    def take(self, time: float, kind: str, counts: Counter, tell: Tell) -> Iterator[Happening]:
+    def take(self, time: float, kind: str, counts: Counter[str], tell: Tell) -> Iterator[Happening]:
         """Tell it or keep it."""
         window = self._windows.setdefault(kind, Window(time, self.FIRST, 0, time, Counter(), tell))
         if window.told < self.MOST:

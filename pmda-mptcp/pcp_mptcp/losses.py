@@ -37,7 +37,7 @@ class Loss:
     cause: str = ""  # empty: only suspected
     facts: Dict[str, Any] = field(default_factory=dict)
     after: List[Interval] = field(default_factory=list)  # whole intervals since
-    signs: Counter = field(default_factory=Counter)
+    signs: Counter[str] = field(default_factory=Counter)
     told: bool = False
     down: Optional[float] = None  # since then
     up: Optional[float] = None  # again since then
@@ -53,7 +53,7 @@ class Losses:
 
     def __init__(self) -> None:
         self._history = History()
-        self._signs: Counter = Counter()  # since the last interval
+        self._signs: Counter[str] = Counter()  # since the last interval
         self._fading: Optional[float] = None  # a link carries less since: the next interval tells why
         self._open: Dict[str, Loss] = {}
         self._explained: Set[str] = set()  # silent links, until they carry again

@@ -2,6 +2,7 @@
 """Tables of connections and of subflows, and one connection with its subflows side by side."""
 
 import ipaddress
+from operator import itemgetter
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import text
@@ -152,7 +153,7 @@ def ordered(rows: Sequence[Any], columns: Sequence[Column], key: str, backwards:
     by = column(columns, key)
     values = [(getattr(row, by.key), row) for row in rows]
     have = [(_natural(value), row) for value, row in values if value not in (None, "")]
-    have.sort(key=lambda pair: pair[0], reverse=by.right != backwards)
+    have.sort(key=itemgetter(0), reverse=by.right != backwards)
     return [row for _, row in have] + [row for value, row in values if value in (None, "")]
 
 

@@ -157,7 +157,7 @@ def summary(happenings: Iterable[Happening]) -> List[str]:
     """The story in a few lines: the links that were lost, the longest failover, what was counted."""
     lost: Dict[str, List[Happening]] = {}
     away: Dict[str, List[float]] = {}
-    counts: Counter = Counter()
+    counts: Counter[str] = Counter()
     gone = set()
     ups: Dict[str, float] = {}  # how long links were down that are up again, until they carry
     for happening in happenings:

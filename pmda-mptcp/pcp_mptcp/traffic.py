@@ -38,7 +38,7 @@ class Interval(NamedTuple):
     begin: float
     end: float
     bytes: Dict[str, int]
-    signs: Counter  # closed, dead, repeated: of the host; (link): stalled subflows
+    signs: Counter[str]  # closed, dead, repeated: of the host; (link): stalled subflows
 
     def rate(self, link: str) -> float:
         """Bytes a second of a link."""
@@ -114,7 +114,7 @@ class History:
         return Usual(mean([one.rate(link) for one in past]), mean([one.total() for one in past]), steady)
 
 
-def signs_of(step: Step) -> Counter:
+def signs_of(step: Step) -> Counter[str]:
     """Signs of a dead path; the kernel's counters may be in records of their own."""
     signs = Counter({"closed": step.rise(CLOSED), "dead": step.rise(STALE), "repeated": step.rise(REPEATED) // REPEATS})
     change = step.get(STALLED)
@@ -123,7 +123,7 @@ def signs_of(step: Step) -> Counter:
     return +signs
 
 
-def interval_of(step: Step, signs: Counter) -> Optional[Interval]:
+def interval_of(step: Step, signs: Counter[str]) -> Optional[Interval]:
     """What the links carried up to a step; None where there is nothing to compare with."""
     received, sent = step.both(IN), step.both(OUT)
     change = received or sent

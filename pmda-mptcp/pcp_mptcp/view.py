@@ -29,7 +29,7 @@ class View(Change):
     @property
     def userspace(self) -> bool:
         """Does a program such as mptcpd decide about the paths of new connections?"""
-        return self.host("sysctl.path_manager") == "userspace" or self.host("sysctl.pm_type") == 1
+        return bool(self.host("sysctl.path_manager") == "userspace" or self.host("sysctl.pm_type") == 1)
 
     @cached_property
     def links(self) -> List[Link]:

@@ -31,7 +31,7 @@ _NOT_NOW = [cpmapi.PM_ERR_AGAIN, 0]  # the source of the whole group fails
 _NOT_IN_THIS_KERNEL = [cpmapi.PM_ERR_APPVERSION, 0]
 
 
-class Agent(PMDA):
+class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
     """The agent.  `run` serves pmcd until it closes the pipe.
 
     To be made without touching the kernel: PCP's Install runs it for the
@@ -41,11 +41,11 @@ class Agent(PMDA):
     def __init__(self, name: str = "mptcp", domain: int = DOMAIN):
         super().__init__(name, domain)
         self._snapshot = Snapshot(config.Config(), self.log)
-        self._groups: Dict[int, Group] = {group.cluster: group for group in GROUPS}
+        self._groups: Dict[int, Group[Any]] = {group.cluster: group for group in GROUPS}
         self._getters = {(group.cluster, item): metric.get
                          for group in GROUPS for item, metric in enumerate(group.metrics)}
         self._rows: Dict[int, Dict[int, Any]] = {}
-        self._domains: Dict[int, Domain] = {}
+        self._domains: Dict[int, Domain[Any]] = {}
         self._indoms: Dict[int, ListIndom] = {}
         self._instances: Dict[int, Dict[int, Any]] = {}
         self._after_fetch = False
@@ -76,12 +76,12 @@ class Agent(PMDA):
             self._snapshot.start()
         super().run()
 
-    def _add_domain(self, domain: Domain) -> None:
+    def _add_domain(self, domain: Domain[Any]) -> None:
         indom = ListIndom(pmda_indom(domain.serial))
         self._domains[domain.serial], self._indoms[domain.serial] = domain, indom
         self.add_indom(indom, domain.oneline, fill(domain.help, _HELP_WIDTH))
 
-    def _add_metrics(self, group: Group) -> None:
+    def _add_metrics(self, group: Group[Any]) -> None:
         indom = pmda_indom(group.domain.serial) if group.domain else cpmapi.PM_INDOM_NULL
         for item, metric in reversed(list(enumerate(group.metrics))):
             self.add_metric(metric.name,
@@ -117,7 +117,7 @@ class Agent(PMDA):
         instances = self._update(group.domain) if group.domain else None
         self._rows[cluster] = group.rows_of(self._snapshot, instances)
 
-    def _update(self, domain: Domain) -> Dict[int, Any]:
+    def _update(self, domain: Domain[Any]) -> Dict[int, Any]:
         rows = self._instances[domain.serial] = domain.instances(self._snapshot)
         self._indoms[domain.serial].replace(rows, domain.name)
         return rows

@@ -15,7 +15,7 @@ from pcp.pmda import pmdaIndom, pmdaInstid
 _INSTID = Struct("@iP")
 
 
-class ListIndom(pmdaIndom):
+class ListIndom(pmdaIndom):  # type: ignore[misc]  # PCP has no types
     """A pmdaIndom whose instances are replaced as a whole.
 
     Only call `replace` in a refresh callback: anywhere else libpcp_pmda may

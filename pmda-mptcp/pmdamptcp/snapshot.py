@@ -22,6 +22,9 @@ from .services import Service, Services
 from .source import Source
 from .topology import Topology
 
+#: How to ask for the owner, and of what.
+Owned = Tuple[Callable[[Row], Optional[Process]], Row]
+
 
 class Snapshot:
     """The readers, the ledger, and what the metric tables ask of them."""
@@ -30,7 +33,7 @@ class Snapshot:
                  owners: Optional[Owners] = None):
         self._config, self._log, self._privileged, self._owners = config, log, privileged, owners
         self._wanted: List[Any] = []  # connections and services whose owners were asked for last
-        self._owned: Tuple[Dict[int, Connection], Dict[int, Any]] = {}, {}
+        self._owned: Tuple[Dict[int, Connection], Dict[int, Owned]] = {}, {}
         self.samples = 0
         self.sample_cpu = 0.0  # seconds
         self.counters = Source(netstat.PATH, netstat.read, log)
@@ -59,8 +62,10 @@ class Snapshot:
 
     def expire(self) -> None:
         """Let the next refreshes look at the kernel anew."""
-        for source in (self.counters, self.settings, self.path_manager, self.traffic, self._sockets, self._listen,
-                       self._services, self.wires):
+        sources: Tuple[Source[Any], ...] = (
+            self.counters, self.settings, self.path_manager, self.traffic, self._sockets, self._listen, self._services,
+            self.wires)
+        for source in sources:
             source.expire()
 
     # What the tables refresh: each brings one source up to date, and what it needs.
@@ -158,7 +163,7 @@ class Snapshot:
         return self._services.value or {}
 
     @property
-    def owned_connections(self) -> Dict[int, Any]:
+    def owned_connections(self) -> Dict[int, Owned]:
         """(owner, connection) of those that are shown, by their ids; `owner` is called with the connection."""
         if self._owned[0] is not self.connections:
             self._owned = self.connections, {number: (self.owner, row) for number, row in self.connections.items()}

@@ -3,20 +3,22 @@
 
 from struct import error as StructError
 from time import monotonic
-from typing import Any, Callable
+from typing import Callable, Generic, Optional, TypeVar
 
 from pyroute2.netlink.exceptions import NetlinkDecodeError, NetlinkError
 
 #: What a reader raises when the kernel refuses, lacks something or says nonsense.
 FAULTS = (OSError, ValueError, NetlinkError, NetlinkDecodeError, StructError)
 
+Value = TypeVar("Value")
 
-class Source:
+
+class Source(Generic[Value]):
     """A reader with its last result; `value` is None while it fails."""
 
-    def __init__(self, name: str, read: Callable[[], Any], log: Callable[[str], None]):
+    def __init__(self, name: str, read: Callable[[], Value], log: Callable[[str], None]):
         self.name, self._read, self._log = name, read, log
-        self.value: Any = None
+        self.value: Optional[Value] = None
         self._at = float("-inf")
         self._cost = 0.0
         self._complaint = ""

@@ -72,7 +72,8 @@ class Row:
     @property
     def values(self) -> Tuple[int, ...]:
         """What Decoder.decode yielded of it."""
-        return self.layout.values(self.data, self.offset) if self.layout.values else ()
+        values: Tuple[int, ...] = self.layout.values(self.data, self.offset) if self.layout.values else ()
+        return values
 
     def byte(self, place: int) -> int:
         """One byte of the message."""
@@ -161,7 +162,8 @@ def info_field(table: Dict[str, Tuple[int, str]], name: str) -> Callable[[Row], 
         layout = row.layout
         if layout.info_length < needed:
             return None
-        return unpack(row.data, row.offset + layout.info + place)[0]
+        value: int = unpack(row.data, row.offset + layout.info + place)[0]
+        return value
 
     return get
 

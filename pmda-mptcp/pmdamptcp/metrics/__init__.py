@@ -10,7 +10,10 @@ keep) is its place in its table: new metrics go at the end of a table.  For
 the same reason the numbers of clusters and domains stay as they are.
 """
 
-from typing import Any, Callable, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Generic, Mapping, NamedTuple, Optional, Tuple, TypeVar, Union
+
+from ..snapshot import Snapshot
 
 # Types, semantics and units by PCP's own numbers, so that the tables need no
 # PCP import and can be read and tested anywhere (pmda.h, pmapi.h).
@@ -37,7 +40,12 @@ MSEC = Units(dim_time=1, scale_time=2)
 BYTE_PER_SEC = Units(dim_space=1, dim_time=-1, scale_time=3)
 
 
-class Metric(NamedTuple):
+Row = TypeVar("Row")
+Value = Union[int, float, str, None]
+
+
+@dataclass(frozen=True)
+class Metric(Generic[Row]):
     """One metric.
 
     `get` takes the row of an instance (for a metric without instances: the
@@ -49,12 +57,13 @@ class Metric(NamedTuple):
     type: int
     semantics: int
     units: Units
-    get: Callable[[Any], Any]
+    get: Callable[[Row], Value]
     oneline: str
     help: str
 
 
-class Domain(NamedTuple):
+@dataclass(frozen=True)
+class Domain(Generic[Row]):
     """An instance domain.
 
     `instances` takes the snapshot and returns the rows by instance id, `name`
@@ -62,15 +71,16 @@ class Domain(NamedTuple):
     """
 
     serial: int
-    refresh: Callable[[Any], Any]
-    instances: Callable[[Any], "dict[int, Any]"]
-    name: Callable[[Any], str]
-    labels: "Callable[[Any], dict[str, Any]]"
+    refresh: Callable[[Snapshot], None]
+    instances: Callable[[Snapshot], Dict[int, Row]]
+    name: Callable[[Row], str]
+    labels: Callable[[Row], Dict[str, Union[int, str]]]
     oneline: str
     help: str
 
 
-class Group(NamedTuple):
+@dataclass(frozen=True)
+class Group(Generic[Row]):
     """A table: the metrics of one cluster, which are refreshed together.
 
     `rows` makes the rows from the snapshot: by instance id for a group with
@@ -79,16 +89,16 @@ class Group(NamedTuple):
     """
 
     cluster: int
-    domain: "Domain | None"
-    refresh: Callable[[Any], Any]
-    metrics: "tuple[Metric, ...]"
-    rows: "Callable[[Any], Any] | None" = None
+    domain: Optional[Domain[Any]]
+    refresh: Callable[[Snapshot], None]
+    metrics: Tuple[Metric[Row], ...]
+    rows: Optional[Callable[[Snapshot], Union[Mapping[int, Row], Row, None]]] = None
 
-    def rows_of(self, snapshot: Any, instances: "dict[int, Any] | None") -> "dict[int, Any]":
+    def rows_of(self, snapshot: Snapshot, instances: Optional[Dict[int, Any]]) -> Dict[int, Any]:
         """Rows by instance id, given those of the domain; PM_IN_NULL for the one row of a group without."""
-        if instances is None:
-            return {PM_IN_NULL: self.rows(snapshot) if self.rows else snapshot}
-        return self.rows(snapshot) if self.rows else instances
+        found: Any = self.rows(snapshot) if self.rows else snapshot if instances is None else instances
+        rows: Dict[int, Any] = {PM_IN_NULL: found} if instances is None else found
+        return rows
 
 
 PM_IN_NULL = 0xFFFFFFFF  # pmapi.h

@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """mptcp.agent.*: what the agent itself costs and leaves out."""
 
+from operator import attrgetter
+from typing import Callable, Optional, Sized
+
+from ..sample import Sample
 from ..snapshot import Snapshot
 from . import BYTE, COUNT, COUNTER, DISCRETE, INSTANT, NONE, STRING, U32, U64, USEC, Group, Metric
 
 
-def _omitted(rows):
+def _omitted(rows: Callable[[Sample], Sized]) -> Callable[[Snapshot], Optional[int]]:
     return lambda snapshot: snapshot.omitted(rows(snapshot.sample)) if snapshot.sampled else None
 
 
-def _listener(name):
-    return lambda snapshot: getattr(snapshot.sampler.listener, name)
+def _listener(name: str) -> Callable[[Snapshot], Optional[int]]:
+    return attrgetter("sampler.listener." + name)
 
 
-GROUP = Group(14, None, Snapshot.refresh_sockets, (
+GROUP: Group[Snapshot] = Group(14, None, Snapshot.refresh_sockets, (
     Metric("mptcp.agent.samples", U64, COUNTER, COUNT, lambda snapshot: snapshot.samples,
            "Samples of the sockets taken", "Several fetches in a short time share one."),
     Metric("mptcp.agent.sample_time", U64, COUNTER, USEC, lambda snapshot: int(snapshot.sample_cpu * 1e6),
@@ -36,7 +40,7 @@ GROUP = Group(14, None, Snapshot.refresh_sockets, (
 ))
 
 # Apart, since these take no sample.
-LISTENER = Group(19, None, Snapshot.refresh_mode, (
+LISTENER: Group[Snapshot] = Group(19, None, Snapshot.refresh_mode, (
     Metric("mptcp.agent.mode", STRING, DISCRETE, NONE, lambda snapshot: snapshot.mode,
            "What the bytes of mptcp.interface come from",
            "events: path-manager events and the end of each socket, right to the byte but for what a peer aborts. "

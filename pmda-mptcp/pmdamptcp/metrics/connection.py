@@ -6,12 +6,15 @@ commands take; it stays here (as keys and data sequence numbers do), and the
 connection is called c1, c2, ... instead.
 """
 
-from ..kernel.inet_diag import MPTCP_INFO, info_field
-from ..snapshot import Snapshot
-from . import BYTE, COUNT, COUNTER, DISCRETE, INSTANT, MSEC, NONE, STRING, U32, U64, Domain, Group, Metric
+from typing import Callable, Optional
+
+from ..flows import Connection
+from ..kernel.inet_diag import MPTCP_INFO, Row, info_field
+from ..snapshot import Owned, Snapshot
+from . import BYTE, COUNT, COUNTER, DISCRETE, INSTANT, MSEC, NONE, STRING, U32, U64, Domain, Group, Metric, Value
 
 
-def _info(name):
+def _info(name: str) -> Callable[[Row], Optional[int]]:
     return info_field(MPTCP_INFO, name)
 
 
@@ -22,25 +25,26 @@ _LOOKED_UP = (" Looked up aside, so that of a new connection it comes a second l
 _LIMIT = " (as this connection saw it when it was opened; 0 under a userspace path manager)"
 
 
-def _bytes(name, of_subflows):
+def _bytes(name: str, of_subflows: Callable[[Connection], int]) -> Callable[[Connection], Optional[int]]:
     """The connection's own counter, or what the subflows say where this kernel has none."""
     own = _info(name)
 
-    def get(row):
+    def get(row: Connection) -> Optional[int]:
         value = own(row)
         return of_subflows(row) if value is None and row.opened else value
     return get
 
 
-def _unacked(row):
-    return (_write_seq(row) - _snd_una(row)) % 2**64
+def _unacked(row: Connection) -> Optional[int]:
+    written, unacked = _write_seq(row), _snd_una(row)
+    return None if written is None or unacked is None else (written - unacked) % 2**64
 
 
-def _server_side(row):
+def _server_side(row: Connection) -> Optional[int]:
     return None if row.server_side is None else int(row.server_side)
 
 
-CONNECTIONS = Domain(
+CONNECTIONS: Domain[Connection] = Domain(
     5, Snapshot.refresh_owners, lambda snapshot: snapshot.connections,
     name=lambda row: row.name,
     labels=lambda row: {"connection": f"c{row.id}", "local": row.local, "remote": row.remote},
@@ -48,7 +52,7 @@ CONNECTIONS = Domain(
     help="One instance for each MPTCP socket that is not a listener: a number that is never used again, and the "
          "addresses it was opened with.")
 
-GROUP = Group(12, CONNECTIONS, Snapshot.refresh_sockets, (
+GROUP: Group[Connection] = Group(12, CONNECTIONS, Snapshot.refresh_sockets, (
     Metric("mptcp.connection.name", STRING, DISCRETE, NONE, lambda row: row.name,
            "Name of the connection", "The instance's name as a value, for tools that choose by values."),
     Metric("mptcp.connection.local", STRING, DISCRETE, NONE, lambda row: row.local,
@@ -100,7 +104,7 @@ GROUP = Group(12, CONNECTIONS, Snapshot.refresh_sockets, (
 ))
 
 # Apart, since not every kernel tells everybody which sockets are subflows.
-SUBFLOWS = Group(15, CONNECTIONS, Snapshot.refresh_sockets, (
+SUBFLOWS: Group[Connection] = Group(15, CONNECTIONS, Snapshot.refresh_sockets, (
     Metric("mptcp.connection.subflows", U32, INSTANT, COUNT, lambda row: row.subflows,
            "Established subflows, the initial one included", "As ss -tM shows them, counted."),
     Metric("mptcp.connection.live_subflows", U32, INSTANT, COUNT, lambda row: row.live,
@@ -114,16 +118,17 @@ SUBFLOWS = Group(15, CONNECTIONS, Snapshot.refresh_sockets, (
 ), rows=lambda snapshot: snapshot.connections if snapshot.subflows_known else {})
 
 
-def owner(field):
+def owner(field: str) -> Callable[[Owned], Value]:
     """A getter for a field of the owner, who is only looked for with the value."""
-    def get(pair):
+    def get(pair: Owned) -> Value:
         owner_of, row = pair
-        return getattr(owner_of(row), field, None)
+        value: Value = getattr(owner_of(row), field, None)
+        return value
     return get
 
 
 # Apart, since somebody else looks them up, and only when they are asked for.
-OWNERS = Group(22, CONNECTIONS, Snapshot.refresh_owners, (
+OWNERS: Group[Owned] = Group(22, CONNECTIONS, Snapshot.refresh_owners, (
     Metric("mptcp.connection.pid", U32, DISCRETE, NONE, owner("pid"),
            "Process that has the connection open",
            "As ss -Mp shows it; of several the one that was started first, for programs inherit what their parents "

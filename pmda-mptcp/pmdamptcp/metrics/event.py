@@ -2,8 +2,10 @@
 """mptcp.event.*: what the path manager told of, counted.  The row of a host is its Listener."""
 
 from errno import errorcode
+from typing import Callable, Dict, Optional, Tuple
 
 from ..kernel.pm_events import NAMES
+from ..listener import Listener
 from ..snapshot import Snapshot
 from . import COUNT, COUNTER, U64, Domain, Group, Metric
 
@@ -27,18 +29,18 @@ _TEXTS = {
 _SINCE = " Counted since the agent started; no value without CAP_NET_ADMIN or before Linux 5.12."
 
 
-def _count(kind, name):
+def _count(kind: int, name: str) -> Callable[[Listener], Optional[int]]:
     if name.startswith("listener_"):
         return lambda listener: listener.counts[kind] or None
     return lambda listener: listener.counts[kind]
 
 
-def _listener(snapshot):
+def _listener(snapshot: Snapshot) -> Optional[Listener]:
     listener = snapshot.sampler.listener
     return listener if listener.has_events else None
 
 
-EVENTS = Group(16, None, Snapshot.refresh_events, tuple(
+EVENTS: Group[Listener] = Group(16, None, Snapshot.refresh_events, tuple(
     Metric(f"mptcp.event.{name}", U64, COUNTER, COUNT, _count(kind, name), _TEXTS[name][0], _TEXTS[name][1] + _SINCE)
     for kind, name in NAMES.items()), rows=_listener)
 
@@ -47,7 +49,7 @@ _REASONS = ("unspecified", "mptcp_error", "no_resources", "prohibited", "outstan
             "middlebox")
 
 
-def _reasons(snapshot):
+def _reasons(snapshot: Snapshot) -> Dict[int, Tuple[str, int]]:
     listener = _listener(snapshot)
     if listener is None:
         return {}
@@ -55,13 +57,13 @@ def _reasons(snapshot):
             for number in sorted({*range(len(_REASONS)), *listener.reasons})}
 
 
-def _errors(snapshot):
+def _errors(snapshot: Snapshot) -> Dict[int, Tuple[str, int]]:
     listener = _listener(snapshot)
     counted = sorted(listener.errors.items()) if listener else ()
     return {number: (errorcode.get(number, f"errno_{number}"), count) for number, count in counted if number}
 
 
-REASONS = Group(17, Domain(
+REASONS: Group[Tuple[str, int]] = Group(17, Domain[Tuple[str, int]](
     7, Snapshot.refresh_events, _reasons, name=lambda row: row[0], labels=lambda row: {},
     oneline="Reasons of a subflow's reset", help="As MP_TCPRST carries them, RFC 8684 section 3.6."),
     Snapshot.refresh_events, (
@@ -71,7 +73,7 @@ REASONS = Group(17, Domain(
            "no_resources: the peer does not want more subflows; middlebox: something on the way meddles." + _SINCE),
 ))
 
-ERRORS = Group(18, Domain(
+ERRORS: Group[Tuple[str, int]] = Group(18, Domain[Tuple[str, int]](
     8, Snapshot.refresh_events, _errors, name=lambda row: row[0], labels=lambda row: {},
     oneline="Errors that ended a subflow", help="By the names of errno(3), those that were seen."),
     Snapshot.refresh_events, (

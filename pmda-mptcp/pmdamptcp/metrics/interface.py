@@ -4,6 +4,10 @@
 Instances are named as those of network.interface.*.
 """
 
+from typing import Dict, Optional, Tuple
+
+from ..flows import Path
+from ..kernel.interfaces import Traffic
 from ..snapshot import Snapshot
 from . import BYTE, COUNT, COUNTER, INSTANT, DISCRETE, NONE, STRING, U32, U64, USEC, Domain, Group, Metric
 
@@ -18,26 +22,26 @@ _BACKUP = ("What subflows carried while either side had them marked backup. A ri
            "sample saw is not known.")
 
 
-def _rows(snapshot):
+def _rows(snapshot: Snapshot) -> Dict[int, Path]:
     return {path.id: path for path in snapshot.paths}
 
 
-INTERFACES = Domain(
+INTERFACES: Domain[Path] = Domain(
     4, Snapshot.refresh_links, _rows, name=lambda path: path.name, labels=lambda path: {"interface": path.name},
     oneline="Network interfaces", help="Named as the instances of network.interface.")
 
 
-def _gauges(snapshot):
+def _gauges(snapshot: Snapshot) -> Dict[int, Path]:
     """Only while the kernel tells which sockets are subflows."""
     return _rows(snapshot) if snapshot.subflows_known else {}
 
 
-def _totals(snapshot):
+def _totals(snapshot: Snapshot) -> Dict[int, Path]:
     """Kept when a sample fails: they only ever grow."""
     return _rows(snapshot) if snapshot.totals_known else {}
 
 
-SUBFLOWS = Group(9, INTERFACES, Snapshot.refresh_sockets, (
+SUBFLOWS: Group[Path] = Group(9, INTERFACES, Snapshot.refresh_sockets, (
     Metric("mptcp.subflows", U32, INSTANT, COUNT, lambda path: path.subflows,
            "Established MPTCP subflows by interface",
            "Subflows whose packets leave by this interface now. " + _EGRESS),
@@ -58,7 +62,7 @@ SUBFLOWS = Group(9, INTERFACES, Snapshot.refresh_sockets, (
            "own link count: it rises when the link is full."),
 ), rows=_gauges)
 
-TRAFFIC = Group(10, INTERFACES, Snapshot.refresh_sockets, (
+TRAFFIC: Group[Path] = Group(10, INTERFACES, Snapshot.refresh_sockets, (
     Metric("mptcp.interface.in.bytes", U64, COUNTER, BYTE, lambda path: path.received,
            "Payload that MPTCP subflows received by interface",
            "TCP payload of subflows, without headers, once each; like ss, a received FIN counts as a byte. " + _EGRESS
@@ -83,13 +87,13 @@ TRAFFIC = Group(10, INTERFACES, Snapshot.refresh_sockets, (
 ), rows=_totals)
 
 
-def _devices(snapshot):
+def _devices(snapshot: Snapshot) -> Dict[int, Tuple[Path, Optional[Traffic]]]:
     """(path, its device counters or None), by instance."""
     traffic = snapshot.traffic.value or {}
     return {path.id: (path, traffic.get(path.name)) for path in snapshot.paths}
 
 
-DEVICES = Group(11, INTERFACES, Snapshot.refresh_traffic, (
+DEVICES: Group[Tuple[Path, Optional[Traffic]]] = Group(11, INTERFACES, Snapshot.refresh_traffic, (
     Metric("mptcp.interface.name", STRING, DISCRETE, NONE, lambda row: row[0].name,
            "Name of the interface", "The instance's name as a value, for tools that choose by values."),
     Metric("mptcp.interface.up", U32, INSTANT, NONE, lambda row: None if row[0].up is None else int(row[0].up),

@@ -6,24 +6,28 @@ that the running kernel lacks.  The kernel's order differs from version to
 version; the order here is by subject.
 """
 
+from typing import Callable, Dict, Optional, Tuple
+
 from ..snapshot import Snapshot
 from . import COUNT, COUNTER, INSTANT, U32, U64, Domain, Group, Metric
 
+Fields = Dict[str, int]
 
-def _field(kernel_name):
+
+def _field(kernel_name: str) -> Callable[[Fields], Optional[int]]:
     return lambda row: row.get(kernel_name)
 
 
-def _metric(kernel_name, type_, semantics, oneline, help):
+def _metric(kernel_name: str, type_: int, semantics: int, oneline: str, help: str) -> Metric[Fields]:
     return Metric("mptcp.mib." + kernel_name.lower(), type_, semantics, COUNT, _field(kernel_name),
                   oneline, help)
 
 
-def _counter(kernel_name, oneline, help):
+def _counter(kernel_name: str, oneline: str, help: str) -> Tuple[str, Metric[Fields]]:
     return kernel_name, _metric(kernel_name, U64, COUNTER, oneline, help)
 
 
-def _gauge(kernel_name, oneline, help):
+def _gauge(kernel_name: str, oneline: str, help: str) -> Tuple[str, Metric[Fields]]:
     return kernel_name, _metric(kernel_name, U32, INSTANT, oneline, help)
 
 
@@ -426,15 +430,15 @@ KNOWN = frozenset(kernel_name for kernel_name, _ in _TABLE)
 _refresh = Snapshot.refresh_counters
 
 
-def _others(snapshot):
+def _others(snapshot: Snapshot) -> Dict[int, Tuple[str, int]]:
     """Fields that are not in KNOWN, by a number of their own (their place in the kernel's line)."""
     return {number: field for number, field in enumerate((snapshot.counters.value or {}).items(), 1)
             if field[0] not in KNOWN}
 
 
-GROUP = Group(0, None, _refresh, METRICS, rows=lambda snapshot: snapshot.counters.value)
+GROUP: Group[Fields] = Group(0, None, _refresh, METRICS, rows=lambda snapshot: snapshot.counters.value)
 
-OTHER = Group(1, Domain(
+OTHER: Group[Tuple[str, int]] = Group(1, Domain[Tuple[str, int]](
     0, _refresh, _others, name=lambda field: field[0], labels=lambda field: {},
     oneline="Kernel counters without a metric of their own",
     help="Fields of the line MPTcpExt in /proc/net/netstat, under the kernel's names."), _refresh, (

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Connections of the host, counted."""
 
+from typing import Dict, Optional, Tuple
+
+from ..sample import Sample
 from ..snapshot import Snapshot
 from . import COUNT, INSTANT, U32, Domain, Group, Metric
 
 _MOST = 8
+Redundancy = Tuple[int, Optional[int]]  # live subflows, how many connections have so many
 
-CONNECTIONS = Group(7, None, Snapshot.refresh_sockets, (
+CONNECTIONS: Group[Sample] = Group(7, None, Snapshot.refresh_sockets, (
     Metric("mptcp.connections", U32, INSTANT, COUNT, lambda sample: sample.established,
            "MPTCP connections established now",
            "Connections that speak MPTCP. Those that fell back to TCP are in mptcp.fallback.connections; "
@@ -19,21 +23,21 @@ CONNECTIONS = Group(7, None, Snapshot.refresh_sockets, (
 ), rows=lambda snapshot: snapshot.sample if snapshot.sampled else None)
 
 
-def _redundancy(snapshot):
+def _redundancy(snapshot: Snapshot) -> Dict[int, Redundancy]:
     """Instance number -> how many; 1 is "0", so that ids are positive."""
     if not snapshot.subflows_known:
         return {number + 1: (number, None) for number in range(_MOST + 1)}
     found = snapshot.sample.redundancy
-    rows = {number + 1: (number, found[number]) for number in range(_MOST)}
+    rows: Dict[int, Redundancy] = {number + 1: (number, found[number]) for number in range(_MOST)}
     rows[_MOST + 1] = _MOST, sum(how_many for number, how_many in found.items() if number >= _MOST)
     return rows
 
 
-def _name(row):
+def _name(row: Redundancy) -> str:
     return f"{row[0]}+" if row[0] == _MOST else str(row[0])
 
 
-REDUNDANCY = Group(8, Domain(
+REDUNDANCY: Group[Redundancy] = Group(8, Domain(
     3, Snapshot.refresh_sockets, _redundancy, name=_name, labels=lambda row: {},
     oneline="Number of live subflows", help="0 to 7, and 8+ for 8 or more."), Snapshot.refresh_sockets, (
     Metric("mptcp.redundancy.connections", U32, INSTANT, COUNT, lambda row: row[1],
@@ -44,7 +48,7 @@ REDUNDANCY = Group(8, Domain(
 ))
 
 # Apart, since not every kernel tells everybody which sockets are subflows.
-DEGRADED = Group(24, None, Snapshot.refresh_sockets, (
+DEGRADED: Group[Sample] = Group(24, None, Snapshot.refresh_sockets, (
     Metric("mptcp.redundancy.degraded_connections", U32, INSTANT, COUNT, lambda sample: sample.degraded,
            "Connections that have lost live subflows",
            "Established MPTCP connections that have fewer live subflows now than the most that a sample saw them "

@@ -1,31 +1,35 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """mptcp.pm.*: the in-kernel path manager.  A row is an endpoints.EndpointRow."""
 
+from typing import Callable, Optional
+
+from ..endpoints import EndpointRow
 from ..kernel.path_manager import FLAGS
+from ..records import Limits
 from ..snapshot import Snapshot
 from . import COUNT, DISCRETE, INSTANT, NONE, STRING, U32, Domain, Group, Metric
 
 
-def _limit(name):
-    return lambda snapshot: getattr(snapshot.path_manager.value.limits, name)
+def _limit(get: Callable[[Limits], Optional[int]]) -> Callable[[Snapshot], Optional[int]]:
+    return lambda snapshot: get(snapshot.path_manager.value.limits) if snapshot.path_manager.value else None
 
 
-def _flag(bit):
+def _flag(bit: int) -> Callable[[EndpointRow], int]:
     return lambda row: int(bool(row.endpoint.flags & bit))
 
 
-def _flags(row):
+def _flags(row: EndpointRow) -> str:
     names = [name for name, bit in FLAGS.items() if row.endpoint.flags & bit]
     unknown = row.endpoint.flags & ~sum(FLAGS.values())
     return " ".join(names + ([f"{unknown:#x}"] if unknown else []))
 
 
-LIMITS = Group(4, None, Snapshot.refresh_path_manager, (
-    Metric("mptcp.pm.limits.subflows", U32, DISCRETE, NONE, _limit("subflows"),
+LIMITS: Group[Snapshot] = Group(4, None, Snapshot.refresh_path_manager, (
+    Metric("mptcp.pm.limits.subflows", U32, DISCRETE, NONE, _limit(lambda limits: limits.subflows),
            "Additional subflows that a connection may have",
            "As ip mptcp limits shows it: how many subflows besides the initial one. The limits of both hosts "
            "count: a server with too low a limit answers joins with a reset (mptcp.mib.mpjoinrejected)."),
-    Metric("mptcp.pm.limits.add_addr_accepted", U32, DISCRETE, NONE, _limit("add_addr_accepted"),
+    Metric("mptcp.pm.limits.add_addr_accepted", U32, DISCRETE, NONE, _limit(lambda limits: limits.add_addr_accepted),
            "Announced addresses of the peer that a connection may join",
            "As ip mptcp limits shows it. 0 (the kernel's default): announcements are ignored, so endpoints "
            "with the signal flag on the other host bring no subflow."),
@@ -33,14 +37,14 @@ LIMITS = Group(4, None, Snapshot.refresh_path_manager, (
            "Number of endpoints", "Endpoints of the in-kernel path manager, as ip mptcp endpoint lists them."),
 ), rows=lambda snapshot: snapshot if snapshot.path_manager.value else None)
 
-ENDPOINTS = Domain(
+ENDPOINTS: Domain[EndpointRow] = Domain(
     2, Snapshot.refresh_path_manager, lambda snapshot: {row.id: row for row in snapshot.endpoints},
     name=lambda row: row.name,
     labels=lambda row: {"endpoint": row.endpoint.id, "address": row.endpoint.address, "interface": row.interface},
     oneline="Path-manager endpoints",
     help="One instance for each endpoint, named by its id, address, port and device.")
 
-CONFIGURATION = Group(5, ENDPOINTS, Snapshot.refresh_path_manager, (
+CONFIGURATION: Group[EndpointRow] = Group(5, ENDPOINTS, Snapshot.refresh_path_manager, (
     Metric("mptcp.pm.endpoint.id", U32, DISCRETE, NONE, lambda row: row.endpoint.id,
            "Address id of the endpoint",
            "The id that ip mptcp endpoint shows and that goes to the peer with the address (RFC 8684)."),
@@ -70,7 +74,7 @@ CONFIGURATION = Group(5, ENDPOINTS, Snapshot.refresh_path_manager, (
            "1: the address joins an address that the peer announced, once each (Linux 6.18).")))),
 ))
 
-USE = Group(6, ENDPOINTS, Snapshot.refresh_endpoints, (
+USE: Group[EndpointRow] = Group(6, ENDPOINTS, Snapshot.refresh_endpoints, (
     Metric("mptcp.pm.endpoint.subflows", U32, INSTANT, COUNT, lambda row: row.subflows,
            "Live subflows that use the endpoint",
            "Established subflows from the endpoint's address that have a way out over an interface that is up "

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """All tables, in the order in which clients list them."""
 
-from . import agent, connection, event, interface, mib, overview, pm, service, subflow, sysctl, wire
+from typing import Any, Tuple
 
-GROUPS = (
+from . import Group, agent, connection, event, interface, mib, overview, pm, service, subflow, sysctl, wire
+
+GROUPS: Tuple[Group[Any], ...] = (
     interface.SUBFLOWS, overview.CONNECTIONS, overview.REDUNDANCY, overview.DEGRADED, interface.DEVICES,
     interface.TRAFFIC, wire.GROUP, connection.GROUP, connection.SUBFLOWS, connection.OWNERS, subflow.GROUP,
     service.GROUP, service.OWNERS, pm.LIMITS, pm.CONFIGURATION, pm.USE, event.EVENTS, event.REASONS, event.ERRORS,

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """mptcp.service.*: who could speak MPTCP, and who does.  A row is a services.Service."""
 
-from ..snapshot import Snapshot
+from ..services import Service
+from ..snapshot import Owned, Snapshot
 from . import COUNT, DISCRETE, INSTANT, NONE, STRING, U32, Domain, Group, Metric
 from .connection import owner
 
-SERVICES = Domain(
+SERVICES: Domain[Service] = Domain(
     9, Snapshot.refresh_services, lambda snapshot: snapshot.services, name=lambda row: str(row.port),
     labels=lambda row: {"port": row.port},
     oneline="Services that accept MPTCP", help="One instance for each local port with an MPTCP listener.")
 
-GROUP = Group(20, SERVICES, Snapshot.refresh_services, (
+GROUP: Group[Service] = Group(20, SERVICES, Snapshot.refresh_services, (
     Metric("mptcp.service.port", U32, DISCRETE, NONE, lambda row: row.port,
            "Local port", "The instance's name as a value, for tools that choose by values."),
     Metric("mptcp.service.addresses", STRING, DISCRETE, NONE, lambda row: row.addresses,
@@ -25,7 +26,7 @@ GROUP = Group(20, SERVICES, Snapshot.refresh_services, (
            "several paths and does not. Connections of a plain TCP listener on the same port count, too."),
 ))
 
-OWNERS = Group(23, SERVICES, Snapshot.refresh_owners, (
+OWNERS: Group[Owned] = Group(23, SERVICES, Snapshot.refresh_owners, (
     Metric("mptcp.service.pid", U32, DISCRETE, NONE, owner("pid"),
            "Process that listens", "Of several the one that was started first. See mptcp.connection.pid."),
     Metric("mptcp.service.command", STRING, DISCRETE, NONE, owner("command"),

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """mptcp.subflow.*: one instance for each TCP subflow.  A row is a flows.Subflow."""
 
-from ..kernel.inet_diag import BACKUP, SUBFLOW_FLAG_LETTERS, TCP_INFO, info_field
+from typing import Callable, Dict, Optional, Union
+
+from ..flows import Subflow
+from ..kernel.inet_diag import BACKUP, SUBFLOW_FLAG_LETTERS, TCP_INFO, Row, info_field
 from ..snapshot import Snapshot
 from . import (BYTE, BYTE_PER_SEC, COUNT, COUNTER, DISCRETE, INSTANT, NONE, STRING, U32, U64, USEC, Domain, Group,
                Metric)
@@ -9,43 +12,43 @@ from . import (BYTE, BYTE_PER_SEC, COUNT, COUNTER, DISCRETE, INSTANT, NONE, STRI
 _CA_STATES = ("Open", "Disorder", "CWR", "Recovery", "Loss")
 
 
-def _info(name, never=None):
+def _info(name: str, never: Optional[int] = None) -> Callable[[Row], Optional[int]]:
     """A tcp_info field; the value `never` is the kernel's way to say that there is none."""
     get = info_field(TCP_INFO, name)
     if never is None:
         return get
 
-    def checked(row):
+    def checked(row: Row) -> Optional[int]:
         value = get(row)
         return None if value == never else value
     return checked
 
 
-def _egress(row):
-    return row.path.name if row.routed else None
+def _egress(row: Subflow) -> Optional[str]:
+    return row.path.name if row.routed and row.path else None
 
 
-def _ca_state(row, number=info_field(TCP_INFO, "ca_state")):
+def _ca_state(row: Row, number: Callable[[Row], Optional[int]] = info_field(TCP_INFO, "ca_state")) -> Optional[str]:
     state = number(row)
-    return _CA_STATES[state] if state < len(_CA_STATES) else str(state)
+    return None if state is None else _CA_STATES[state] if state < len(_CA_STATES) else str(state)
 
 
-def _flags(row):
+def _flags(row: Subflow) -> str:
     return "".join(letter for bit, letter in enumerate(SUBFLOW_FLAG_LETTERS) if row.flags >> bit & 1)
 
 
-def _labels(row):
+def _labels(row: Subflow) -> Dict[str, Union[int, str]]:
     return {"connection": f"c{row.connection.id}", "interface": row.path.name if row.path else "",
             "local": row.local, "remote": row.remote}
 
 
-SUBFLOWS = Domain(
+SUBFLOWS: Domain[Subflow] = Domain(
     6, Snapshot.refresh_sockets, lambda snapshot: snapshot.subflows,
     name=lambda row: row.name, labels=_labels, oneline="MPTCP subflows",
     help="One instance for each TCP subflow of a connection: c17::2 is the second that connection c17 had; then the "
          "interface that it left by when it was first seen, and its addresses.")
 
-GROUP = Group(13, SUBFLOWS, Snapshot.refresh_sockets, (
+GROUP: Group[Subflow] = Group(13, SUBFLOWS, Snapshot.refresh_sockets, (
     Metric("mptcp.subflow.connection", STRING, DISCRETE, NONE, lambda row: row.connection.name,
            "Connection that the subflow belongs to", "The instance's name in mptcp.connection."),
     Metric("mptcp.subflow.interface", STRING, DISCRETE, NONE, _egress,

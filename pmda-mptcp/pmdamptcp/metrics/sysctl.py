@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """mptcp.sysctl.*: the settings under net.mptcp.  A row is a dict from setting to text."""
 
+from typing import Callable, Dict, Optional, Tuple
+
 from ..snapshot import Snapshot
 from ..stable_ids import Ids
 from . import DISCRETE, NONE, STRING, U32, Domain, Group, Metric
 
+Settings = Dict[str, str]
 
-def _number(setting):
-    def get(row):
+
+def _number(setting: str) -> Callable[[Settings], Optional[int]]:
+    def get(row: Settings) -> Optional[int]:
         text = row.get(setting)
         return int(text) if text is not None and text.isdigit() else None
     return get
 
 
-def _text(setting):
+def _text(setting: str) -> Callable[[Settings], Optional[str]]:
     return lambda row: row.get(setting)
 
 
@@ -59,18 +63,18 @@ METRICS = tuple(Metric(f"mptcp.sysctl.{setting}", U32 if number else STRING, DIS
 _refresh = Snapshot.refresh_settings
 
 
-_other_ids: Ids = Ids()
+_other_ids: Ids[str] = Ids()
 
 
-def _others(snapshot):
+def _others(snapshot: Snapshot) -> Dict[int, Tuple[str, str]]:
     """Settings that are not in KNOWN."""
     settings = snapshot.settings.value or {}
     return {number: (name, settings[name]) for name, number in _other_ids.of(
         name for name in settings if name not in KNOWN).items()}
 
 
-GROUP = Group(2, None, _refresh, METRICS, rows=lambda snapshot: snapshot.settings.value)
-OTHER = Group(3, Domain(
+GROUP: Group[Settings] = Group(2, None, _refresh, METRICS, rows=lambda snapshot: snapshot.settings.value)
+OTHER: Group[Tuple[str, str]] = Group(3, Domain[Tuple[str, str]](
     1, _refresh, _others, name=lambda setting: setting[0], labels=lambda setting: {},
     oneline="Settings without a metric of their own",
     help="Files under /proc/sys/net/mptcp that are newer than this agent."), _refresh, (
