@@ -13,7 +13,8 @@ SCRIPT = REPOSITORY / "pmda-mptcp" / "pcp-mptcp"
 def start(host, *argv):
     """Start it on a host, against the host's pmcd unless it is given an archive; `-t 4` lets it look for 4 s."""
     source = () if "-a" in argv else ("-h", "unix:")
-    return host.popen(PYTHON, SCRIPT, *source, *argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return host.popen(PYTHON, SCRIPT, *source, *argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                      env=dict(host.env, PYTHONWARNINGS="error"))
 
 
 def finish(process, timeout=60):

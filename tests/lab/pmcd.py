@@ -121,7 +121,7 @@ class PrivatePcp:
                 "-c", self.work / "pmcd.conf", "-n", self.work / "root",
                 "-s", self.pcp_socket, "-l", self.work / "log/pmcd.log", "-x", "fatal", "-t", "15", "-q", "15",
                 stdout=out, stderr=out, cwd=self.work / "log",
-                env=dict(self.env, **self._agent_env))
+                env=dict(self.env, PYTHONWARNINGS="error", **self._agent_env))
         try:
             wait_for(self._pcp_answers, timeout=60, interval=0.05)
         except TimeoutError:

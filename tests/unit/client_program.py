@@ -19,7 +19,7 @@ COMMANDS = ("", "connections", "subflows", "events", "why", "check")
 def environment(**more):
     """Without what the desk of a developer has set."""
     kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "PCP_CONF", "TZ")}
-    return {**kept, "LC_ALL": "C.UTF-8", **more}
+    return {**kept, "LC_ALL": "C.UTF-8", "PYTHONWARNINGS": "error", **more}
 
 
 def run(*words, **more):

@@ -44,7 +44,8 @@ def dbpmda(tmp_path_factory):
             text=True,
             timeout=60,
             check=False,
-            env={**os.environ, "PMDAMPTCP_CONFIG": str(directory / "none"), "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**os.environ, "PMDAMPTCP_CONFIG": str(directory / "none"), "PYTHONDONTWRITEBYTECODE": "1",
+                 "PYTHONWARNINGS": "error"},
         )
         assert done.returncode == 0
         answers = re.split(r"^dbpmda> (.*)\n", done.stdout, flags=re.MULTILINE)
