@@ -7,7 +7,7 @@ Data flows one way; a file imports only from those before it in this list:
     reader.py            PCP's client API: metrics and records
     source.py            a host or an archive, the time window, samples of it
     text.py              numbers, tables, colours
-    change.py            what counters did between two samples
+    between.py           what counters did between two samples
     rows.py, view.py     two samples as links, connections, subflows and endpoints, with rates
     checks.py            the health rules: findings about a view
     overview.py, tables.py          what the commands print

@@ -9,7 +9,7 @@ may explain what is seen, but calls nobody.
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import text
-from .change import part, total
+from .between import part, total
 from .rows import Endpoint
 from .view import ENDPOINTS, HOST, LINKS, View
 

@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Sequence
 
 from . import text
 from .checks import CRITICAL, NOTE, WARNING, Finding
-from .change import total
+from .between import total
 from .rows import Link, plain
 from .text import Column, Paint, words
 from .view import View

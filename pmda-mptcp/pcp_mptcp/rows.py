@@ -10,7 +10,7 @@ there is no earlier sample.
 from dataclasses import dataclass, field, fields
 from typing import Any, Callable, Dict, List, Optional, Type, TypeVar
 
-from .change import Change, part, total
+from .between import Between, part, total
 
 #: Backoff that a subflow has when the agent calls it stalled.
 STALLED = 3
@@ -25,9 +25,9 @@ def _yes(value: Optional[int]) -> Optional[bool]:
     return None if value is None else bool(value)
 
 
-# How a field is read: called with the change, the name of a metric's group, and the instance.
+# How a field is read: called with what is between two samples, the name of a metric's group, and the instance.
 
-_Reader = Callable[[Change, str, Any], Any]
+_Reader = Callable[[Between, str, Any], Any]
 
 
 def _field(reader: _Reader, *metrics: str) -> Any:
@@ -36,7 +36,7 @@ def _field(reader: _Reader, *metrics: str) -> Any:
 
 def _value(metric: str, turn: Callable[[Any], Any] = lambda value: value) -> Any:
     """As it is, or turned into something else."""
-    return _field(lambda change, group, one: turn(change.now.value(group + metric, one)), metric)
+    return _field(lambda between, group, one: turn(between.now.value(group + metric, one)), metric)
 
 
 def _text(metric: str) -> Any:
@@ -49,16 +49,16 @@ def _flag(metric: str) -> Any:
 
 def _rate(*metrics: str, scale: float = 1.0, born: bool = True) -> Any:
     """Growth per second, of several together."""
-    def read(change: Change, group: str, one: Any) -> Optional[float]:
-        found = total(*(change.rate(group + metric, one, born) for metric in metrics))
+    def read(between: Between, group: str, one: Any) -> Optional[float]:
+        found = total(*(between.rate(group + metric, one, born) for metric in metrics))
         return None if found is None else found * scale
     return _field(read, *metrics)
 
 
 def _share(metrics: str, of: str, born: bool = True) -> Any:
     """The growth of some as a part of the growth of others."""
-    def read(change: Change, group: str, one: Any) -> Optional[float]:
-        grown = [total(*(change.rate(group + metric, one, born) for metric in names.split()))
+    def read(between: Between, group: str, one: Any) -> Optional[float]:
+        grown = [total(*(between.rate(group + metric, one, born) for metric in names.split()))
                  for names in (metrics, of)]
         found = part(*grown)
         return None if found is None else min(found, 1.0)  # not all counters are read in the same moment
@@ -240,12 +240,12 @@ def metrics(kind: type) -> List[str]:
     return sorted({_GROUPS[kind] + metric for one in fields(kind) for metric in one.metadata.get("metrics", ())})
 
 
-def rows(kind: Type[Row], change: Change, listing: str) -> Dict[str, Row]:
+def rows(kind: Type[Row], between: Between, listing: str) -> Dict[str, Row]:
     """One for each instance of a metric that has only those of now, by the instances' names."""
     readers = {one.name: one.metadata["reader"] for one in fields(kind) if "reader" in one.metadata}
     found = {}
-    for name in change.now.all(listing):
-        values: Dict[str, Any] = {key: reader(change, _GROUPS[kind], name) for key, reader in readers.items()}
+    for name in between.now.all(listing):
+        values: Dict[str, Any] = {key: reader(between, _GROUPS[kind], name) for key, reader in readers.items()}
         found[str(name)] = kind(name=word(name), **values)
     return found
 

@@ -4,7 +4,7 @@
 from functools import cached_property
 from typing import Any, List
 
-from .change import Change, part, total
+from .between import Between, part, total
 from .rows import Connection, Endpoint, Link, Subflow, metrics, rows
 
 #: What is known of the host as a whole.
@@ -15,7 +15,7 @@ LINKS = ["mptcp.subflows", *metrics(Link)]
 ENDPOINTS, SUBFLOWS, CONNECTIONS = metrics(Endpoint), metrics(Subflow), metrics(Connection)
 
 
-class View(Change):
+class View(Between):
     """What is known of a host at a moment, and what changed since an earlier one."""
 
     def host(self, name: str) -> Any:

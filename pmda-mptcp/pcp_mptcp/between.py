@@ -6,7 +6,7 @@ from typing import Optional
 from .sample import Sample
 
 
-class Change:
+class Between:
     """What counters did between two samples."""
 
     def __init__(self, before: Optional[Sample], now: Sample):
