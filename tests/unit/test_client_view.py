@@ -2,7 +2,7 @@
 """Two samples as links, connections and subflows, with what changed between them."""
 
 import pytest
-from pcp_mptcp.change import Change, part, total
+from pcp_mptcp.between import Between, part, total
 from pcp_mptcp.rows import word
 from pcp_mptcp.view import View
 
@@ -76,13 +76,13 @@ def test_growth_from_nothing():
     """A new connection began at 0; an interface that appears has carried before, as may have what was not asked for."""
     before = sample({SUBFLOW_IN: {"a": 5}, IN: {"lo": 0}}, 1.0)
     now = sample({SUBFLOW_IN: {"b": 70}, IN: {"usb0": 70}}, 11.0)
-    change = Change(before, now)
+    change = Between(before, now)
     assert change.growth(SUBFLOW_IN, "b", born=True) == 70 and change.rate(SUBFLOW_IN, "b", born=True) == 7.0
     assert change.growth(SUBFLOW_IN, "b") is None and change.rate(SUBFLOW_IN, "b") is None
     assert change.growth(IN, "usb0") is None
     assert change.growth(SUBFLOW_IN, "a", born=True) is None, "it ended"
-    assert Change(sample({}, 1.0), now).growth(SUBFLOW_IN, "b", born=True) is None
-    assert Change(None, now).growth(SUBFLOW_IN, "b", born=True) is None
+    assert Between(sample({}, 1.0), now).growth(SUBFLOW_IN, "b", born=True) is None
+    assert Between(None, now).growth(SUBFLOW_IN, "b", born=True) is None
 
 
 def test_new_subflows_count_from_their_beginning():
@@ -108,7 +108,7 @@ def test_rates_take_the_time_of_their_own_metric():
     before, now = sample({IN: {"a": 0}}, 0.5), sample({IN: {"a": 100}}, 20.5)
     for one, when in ((before, 15.5), (now, 25.5)):
         one.put("mptcp.connections", {None: 1}, when)
-    assert Change(before, now).rate(IN, "a") == 5.0
+    assert Between(before, now).rate(IN, "a") == 5.0
 
 
 def test_connections():
