@@ -31,6 +31,7 @@ class Config(NamedTuple):
 
 def read(path: str, log: Callable[[str], None]) -> Config:
     """The configuration; what is missing or wrong is logged and stays at its default."""
+    log = _printable(log)
     parser = configparser.ConfigParser(interpolation=None)
     try:
         with open(path, encoding="utf-8") as file:
@@ -55,6 +56,11 @@ def read(path: str, log: Callable[[str], None]) -> Config:
             continue
         config = config._replace(**{key: value})
     return config
+
+
+def _printable(log: Callable[[str], None]) -> Callable[[str], None]:
+    """What a file has in it may be anything; PCP's log takes no NUL, and its readers expect a line to be one."""
+    return lambda line: log("".join(one if one.isprintable() else "?" for one in line))
 
 
 def _value(key: str, text: str, kind: type) -> Any:

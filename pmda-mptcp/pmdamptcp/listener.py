@@ -31,6 +31,7 @@ from .watch import Watch
 # any event so many.
 LEAST, REST, MOST, IDLE = 0.004, 20, 0.02, 0.1
 RECONCILE, AFTER_OVERRUN, SPARE = 300.0, 5.0, 1.0  # seconds: usual, second round after a loss, least between two
+MOST_REASON = 0xFF  # RFC 8684 has one byte for it
 MOST_ENDS, MOST_EVENTS = 10_000, 1_000_000  # taken at once; fewer events could leave out those of the ends
 
 
@@ -204,7 +205,7 @@ class Listener(threading.Thread):
         if event.kind in (pm_events.CREATED, pm_events.SUB_ESTABLISHED) and event.identity:
             self._ledger.open(event)
         elif event.kind == pm_events.SUB_CLOSED:
-            if event.reason is not None:
+            if event.reason is not None and event.reason <= MOST_REASON:
                 self.reasons[event.reason] += 1
             if event.error is not None:
                 self.errors[event.error] += 1

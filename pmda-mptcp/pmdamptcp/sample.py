@@ -138,6 +138,9 @@ class Sample:
                 flow = self._ledger.meet(one)
                 if flow.seen == number:
                     continue
+                if flow.connection.open != number:  # one that took the token since, which this sample does not show
+                    self._ledger.see(one)
+                    continue
                 if room > 0 and flow.connection.id in self.shown_connections and not flow.shown:
                     flow.shown, room = True, room - 1
                 local_id = data[offset + layout.ids[0]] if layout.ids else 0

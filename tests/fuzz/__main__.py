@@ -9,6 +9,7 @@ from random import SystemRandom
 from .run import replay, run, shares, table
 from .targets import TARGETS
 
+ROUND = 500_000  # inputs, after which there is an interim report and the next seed
 _NAMED = {target.name: target for target in TARGETS}
 
 
@@ -31,17 +32,19 @@ def main():
         print("\n".join(fault or "nothing is wrong" for fault in faults))
         return int(any(faults))
     targets = [_NAMED[name] for name in options.target] if options.target else TARGETS
-    jobs = [(name, count, options.seed) for name, count in shares(targets, options.messages).items()]
     print(f"seed {options.seed}", flush=True)
-    reports = []
+    reports = {}
     with multiprocessing.get_context("fork").Pool(options.jobs, maxtasksperchild=1) as pool:
-        for report in pool.imap(_run, jobs, chunksize=1):
-            reports.append(report)
-            print(table([report]).splitlines()[1], flush=True)
-            for what, index, data in report.findings:
-                print(f"  {what}\n    input {index}: --target '{report.name}' --replay {data.hex()[:4000]}", flush=True)
-    print(table(reports))
-    return int(any(report.wrong for report in reports))
+        for number in range(0, options.messages, ROUND):
+            counts = shares(targets, min(ROUND, options.messages - number))
+            jobs = [(name, count, options.seed + number // ROUND) for name, count in counts.items()]
+            for report in pool.imap_unordered(_run, jobs, chunksize=1):
+                reports[report.name] = reports[report.name] + report if report.name in reports else report
+                for what, index, data in report.findings:
+                    print(f"{report.name}, seed {report.seed}, input {index}: {what}\n"
+                          f"    --target '{report.name}' --replay {data.hex()}", flush=True)
+            print(table(reports.values()), flush=True)
+    return int(any(report.wrong for report in reports.values()))
 
 
 if __name__ == "__main__":

@@ -28,9 +28,12 @@ class Mutator:
         self.random = Random(seed)
         self.corpus, self.found = list(corpus), []
         self._ways, self.body = ways, body
+        self._most = 2 * max(map(len, self.corpus))  # long ones cost time and show no more
 
     def keep(self, data):
         """This input led somewhere new: change it further."""
+        if len(data) > self._most:
+            return
         if len(self.found) < 512:
             self.found.append(data)
         else:

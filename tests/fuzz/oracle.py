@@ -104,17 +104,13 @@ def _bytes(info):
     return tuple(_word(info, place, _U64) for place in (128, 200, 208))
 
 
-def info_fields(message, table):
-    """All fields of the info structure, None where it is too short."""
+def info_field(message, table, name):
+    """A field of the info structure, None where that is too short."""
     info = walk(message[88:]).get(2, (0, b""))[1]
-    fields = {}
-    for name, (place, code) in table.items():
-        struct = Struct("=" + code)
-        least = place + struct.size
-        if table is inet_diag.MPTCP_INFO:
-            least = _SINCE.get(name, least)
-        fields[name] = _word(info, place, struct) if len(info) >= least else None
-    return fields
+    place, code = table[name]
+    struct = Struct("=" + code)
+    least = place + struct.size if table is inet_diag.TCP_INFO else _SINCE.get(name, place + struct.size)
+    return _word(info, place, struct) if len(info) >= least else None
 
 
 def ids(message):
@@ -143,7 +139,7 @@ def event(message):
                 + found.get(15, bytes(4))[:4])
     reason = _word(found[16], 0, _U32) if 16 in found else None
     return Event(kind, token, socket.AF_INET if four else socket.AF_INET6, identity,
-                 found[12][0] if 12 in found else None, reason if reason is None or reason < 256 else None,
+                 found[12][0] if 12 in found else None, reason,
                  11 in found and found[11][0] > 0)
 
 

@@ -11,6 +11,7 @@ import errno
 import json
 import socket
 from io import BytesIO, TextIOWrapper
+from itertools import cycle
 from types import SimpleNamespace
 from typing import Any, Callable, NamedTuple
 
@@ -41,7 +42,7 @@ def need(holds, *what):
 
 
 class Target(NamedTuple):
-    """`share`: of all inputs, in proportion; `least`: but so many in a run of ten million."""
+    """`share`: of all inputs, in proportion: the slow ones get few, but a hundredth part at least."""
 
     name: str
     corpus: Callable[[], "list[bytes]"]
@@ -68,23 +69,23 @@ def _against(decoder, kind, read, check=None):
         need(decoder.malformed - malformed == broken, "malformed", decoder.malformed - malformed, broken)
         need(decoder.messages - messages == count, "messages", decoder.messages - messages, count)
         if check:
-            for one in found:
+            for one in found[:1]:
                 check(one)
         return bool(found), broken, (len(found), count, broken, len(found[0][3].headers) if found else 0)
     return feed
 
 
 def _sockets(kind, read, table):
-    getters = [(name, inet_diag.info_field(table, name)) for name in table]
+    getters = cycle([(name, inet_diag.info_field(table, name)) for name in table])
 
     def check(one):
         values, data, offset, layout = one
         row = inet_diag.Row()
         row.data, row.offset, row.layout = data, offset, layout
         message = data[offset:offset + layout.length]
-        expected = oracle.info_fields(message, table)
-        for name, get in getters:
-            need(get(row) == expected[name], name, get(row), expected[name])
+        name, get = next(getters)  # one field of each message, in turn
+        expected = oracle.info_field(message, table, name)
+        need(get(row) == expected, name, get(row), expected)
         need(row.ids == oracle.ids(message), "ids", row.ids)
         need(row.values == values and row.inode == int.from_bytes(message[84:88], "little"), "row", row.values)
         local, port, remote, _ = row.endpoints
@@ -103,6 +104,10 @@ def _dumps(protocol):
         made = [m.cut_info(one, length) for one in found[:6] for length in (0, 40, 48, 80, 88, 216, 232, 248)]
         return [*found, *made, *(one + other for one, other in zip(found, found[1:]))]
     return corpus
+
+
+def _answers():
+    return [one[:8] + bytes(4) + one[12:] for one in m.sockets("tcp_dump_host-a_af2.bin")]  # to the first question
 
 
 def _broadcasts(name):
@@ -140,8 +145,8 @@ def _framing(_patch):
         try:
             for _, start, end in netlink.messages(data):
                 need(16 <= start <= end <= len(data), start, end)
-                for place, length in netlink.attributes(data, start, end).values():
-                    need(start + 4 <= place and place + length <= end, "beyond", place, length)
+                for place, length in netlink.attributes(data, min(start + 4, end), end).values():
+                    need(start + 8 <= place and place + length <= end, "beyond", place, length)
         except netlink.Malformed:
             refused += 1
         buffers = []
@@ -307,7 +312,7 @@ def _links(kind, check):
 
 def _link(_links_, one):
     text(one.name)
-    need(one.name and -1 << 31 <= one.ifindex <= U32 and isinstance(one.up, bool), one)
+    need(-1 << 31 <= one.ifindex <= U32 and isinstance(one.up, bool), one)
 
 
 def _address(owners_, one):
@@ -497,14 +502,14 @@ _SOCKSTAT = b"sockets: used 222\nTCP: inuse 5 orphan 0 tw 2 alloc 9 mem 1\nUDP: 
 
 TARGETS = (
     Target("events", _broadcasts("pm_events"), _events, 20),
-    Target("ends", _broadcasts("tcp_destroy"), _sockets(inet_diag.CLOSED, oracle.closed, inet_diag.TCP_INFO), 12, body=88),
-    Target("subflows", _dumps("tcp"), _sockets(socket.IPPROTO_TCP, oracle.subflow, inet_diag.TCP_INFO), 12, body=88),
-    Target("connections", _dumps("mptcp"), _sockets(m.MPTCP, oracle.connection, inet_diag.MPTCP_INFO), 10, body=88),
-    Target("plain sockets", _dumps("tcp"), _sockets(inet_diag.PLAIN, oracle.plain, inet_diag.TCP_INFO), 4, body=88),
-    Target("lookups", _dumps("tcp"), _look_up, 5, body=88),
-    Target("framing", lambda: _broadcasts("pm_events")() + _dumps("tcp")() + [m.done(), m.done(-2)], _framing, 10),
-    Target("family", _texts("genl_getfamily_host-a.bin"), _family, 4),
-    Target("routes", _routes_corpus, _routes, 8, body=28),
+    Target("ends", _broadcasts("tcp_destroy"), _sockets(inet_diag.CLOSED, oracle.closed, inet_diag.TCP_INFO), 9, body=88),
+    Target("subflows", _dumps("tcp"), _sockets(socket.IPPROTO_TCP, oracle.subflow, inet_diag.TCP_INFO), 6, body=88),
+    Target("connections", _dumps("mptcp"), _sockets(m.MPTCP, oracle.connection, inet_diag.MPTCP_INFO), 5, body=88),
+    Target("plain sockets", _dumps("tcp"), _sockets(inet_diag.PLAIN, oracle.plain, inet_diag.TCP_INFO), 2, body=88),
+    Target("lookups", _answers, _look_up, 4, body=88),
+    Target("framing", lambda: _broadcasts("pm_events")() + [m.done(), m.done(-2)], _framing, 28),
+    Target("family", _texts("genl_getfamily_host-a.bin"), _family, 8),
+    Target("routes", _routes_corpus, _routes, 12, body=28),
     Target("path manager", _texts(*(f"pm_{what}_{host}.bin" for what in ("endpoints", "limits")
                                     for host in ("host-a", "host-b"))), _path_manager, 1),
     Target("links", lambda: m.split(m.recorded("rt_links_host-a.bin")), _links(interfaces.links, _link), 1, body=32),
@@ -512,11 +517,11 @@ TARGETS = (
            body=24),
     Target("device counters", lambda: [_DEV], _traffic, 1, TEXT),
     Target("netstat", _texts("proc_net_netstat_host-a.txt", "proc_net_netstat_host-b.txt"), _netstat, 1, TEXT),
-    Target("sockstat", lambda: [_SOCKSTAT], _sockstat, 3, TEXT),
-    Target("sysctl", _lines("sysctl_host-a.txt"), _sysctl, 2, TEXT),
-    Target("nftables", _nft_corpus, _nftables, 4, TEXT),
-    Target("process names", lambda: [b"python3\n", b"nginx: worker\n", "caf\u00e9\n".encode()], _names, 4, TEXT),
-    Target("owners", _owners_corpus, _owners, 4, TEXT),
+    Target("sockstat", lambda: [_SOCKSTAT], _sockstat, 4, TEXT),
+    Target("sysctl", _lines("sysctl_host-a.txt"), _sysctl, 1, TEXT),
+    Target("nftables", _nft_corpus, _nftables, 14, TEXT),
+    Target("process names", lambda: [b"python3\n", b"nginx: worker\n", "caf\u00e9\n".encode()], _names, 12, TEXT),
+    Target("owners", _owners_corpus, _owners, 14, TEXT),
     Target("configuration", lambda: [_CONFIG], _config, 1, TEXT),
     Target("chain", _chain_corpus, _chain, 1, body=88),
 )

@@ -123,11 +123,15 @@ def test_endpoints_come_in_the_order_of_their_ids(read):
     assert [one.id for one in endpoints] == [1, 2, 3, 4, 33]
 
 
-def test_an_endpoint_with_an_id_only(read):
-    """Attributes that a kernel leaves out are 0, and no exception."""
-    body = b"\3\1\0\0" + m.pack([(1 | 0x8000, m.pack([(2, b"\7")]))])
+@pytest.mark.parametrize("pairs, expected", [
+    ([(3, b"\n\0\2\1")], [Endpoint(0, "10.0.2.1", 0, 0, 0)]),  # an address alone
+    ([(2, b"\7")], []),  # an id alone: without an address it is none
+])
+def test_an_endpoint_with_one_attribute_only(read, pairs, expected):
+    """Numbers that a kernel leaves out are 0, and no exception."""
+    body = b"\3\1\0\0" + m.pack([(1 | 0x8000, m.pack(pairs))])
     message = m.HEADER.pack(16 + len(body), 28, 2, 1, 0) + body
-    assert read(endpoints=message)[1] == [Endpoint(7, "", 0, 0, 0)]
+    assert read(endpoints=message)[1] == expected
 
 
 def test_an_empty_answer_is_no_endpoint(read):

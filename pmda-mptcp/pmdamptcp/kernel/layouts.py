@@ -32,6 +32,7 @@ class Layout(NamedTuple):
 #: Fits no message.
 _NOTHING = Layout(0, lambda data, offset: (), (0,), None)
 _LENGTH_TYPE = Struct("=IH")
+_MOST_LAYOUTS = 1000  # a kernel has some ten
 _SHAPE = netlink.HEADER.size  # the byte after the header: the family of a socket, the command of a generic message
 
 Decoded = Tuple[Any, bytes, int, Layout]
@@ -102,5 +103,8 @@ class Decoder:
         shape = length, data[offset + _SHAPE]
         layout = self._layouts.get(shape)
         if layout is None or layout.proof(data, offset) != layout.headers:
-            layout = self._layouts[shape] = self._learn(data[offset:offset + length])
+            layout = self._learn(data[offset:offset + length])
+            if len(self._layouts) >= _MOST_LAYOUTS:
+                self._layouts.clear()
+            self._layouts[shape] = layout
         return layout

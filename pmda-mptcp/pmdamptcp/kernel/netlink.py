@@ -21,6 +21,7 @@ _SO_RCVBUFFORCE = 33
 HEADER = Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 ATTRIBUTE = Struct("=HH")  # nlattr: length, type
 _ERROR_CODE = Struct("=i")
+_MAX_ERRNO = 4095  # linux/err.h
 
 _BROADCAST_SIZE = 1 << 13  # one message each, of some hundred bytes
 RECEIVE_SIZE = 1 << 16  # the kernel fills at most 32 KiB; much more would cost an mmap each time
@@ -56,24 +57,30 @@ def messages(data: bytes) -> Iterator[Tuple[int, int, int]]:
 def attributes(data: bytes, start: int, end: int) -> Dict[int, Tuple[int, int]]:
     """Find the attributes in data[start:end]: type -> (offset, length) of the payload.
 
-    The nested and byte-order bits are cut off the type.  Raises Malformed.
+    The nested and byte-order bits are cut off the type.  Of a type that is
+    there twice the last counts; the others are kept under negative numbers,
+    for they are a part of the layout.  Raises Malformed.
     """
-    found = {}
+    found: Dict[int, Tuple[int, int]] = {}
     while start + ATTRIBUTE.size <= end:
         length, kind = ATTRIBUTE.unpack_from(data, start)
         if length < ATTRIBUTE.size or start + length > end:
             raise Malformed(f"attribute {kind} of {length} bytes in a rest of {end - start}")
-        found[kind & 0x3FFF] = (start + ATTRIBUTE.size, length - ATTRIBUTE.size)
+        kind &= 0x3FFF
+        if kind in found:
+            found[-start] = found[kind]
+        found[kind] = (start + ATTRIBUTE.size, length - ATTRIBUTE.size)
         start += align(length)
     return found
 
 
 def error_of(data: bytes, payload: int) -> int:
-    """The errno (0: none) of an NLMSG_ERROR or NLMSG_DONE message."""
+    """The errno (0: none) of an NLMSG_ERROR or NLMSG_DONE message; EPROTO for what can be none."""
     try:
-        return -int(_ERROR_CODE.unpack_from(data, payload)[0])
+        code = -int(_ERROR_CODE.unpack_from(data, payload)[0])
     except StructError:
         return 0
+    return code if 0 <= code <= _MAX_ERRNO else errno.EPROTO
 
 
 def request(kind: int, flags: int, payload: bytes, sequence: int = 1) -> bytes:

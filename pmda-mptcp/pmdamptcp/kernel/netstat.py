@@ -17,9 +17,16 @@ def read(path: str = PATH) -> Dict[str, int]:
     Raises OSError (unreadable) and ValueError (header and values disagree).
     """
     with open(path, encoding="ascii", errors="replace") as file:
-        lines = [line.split()[1:] for line in file if line.startswith(_PREFIX)]
+        lines = [line.replace("\0", "?").split()[1:] for line in file if line.startswith(_PREFIX)]
     if not lines:
         return {}
     if len(lines) != 2 or len(lines[0]) != len(lines[1]):
         raise ValueError(f"{path}: the {_PREFIX} lines do not fit each other")
-    return {name: int(value) for name, value in zip(*lines)}
+    return {name: number(value) for name, value in zip(*lines)}
+
+
+def number(text: str) -> int:
+    """A counter of 64 bits as the kernel prints it; int() takes more.  Raises ValueError."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) < 1 << 64):
+        raise ValueError(f"{text[:40]!r} for a number")
+    return int(text)

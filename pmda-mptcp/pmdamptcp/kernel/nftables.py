@@ -57,7 +57,7 @@ def decode(text: str, name: str) -> Dict[str, Counter]:
         counters = {_text(element["val"]): Counter(_number(element["counter"]["bytes"]),
                                                    _number(element["counter"]["packets"]))
                     for element in elements}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"set {name} of table {FAMILY} {TABLE} is not that of mptcp.nft: {error!r}") from None
     if len(counters) != len(elements):
         raise ValueError(f"set {name} of table {FAMILY} {TABLE} has an interface twice")
@@ -71,7 +71,7 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> int:
-    if type(value) is not int or value < 0:  # a bool is an int, too
+    if type(value) is not int or not 0 <= value < 1 << 64:  # a bool is an int, too
         raise ValueError(f"{value!r} for a number")
     return value
 

@@ -71,14 +71,22 @@ def ids(data: bytes) -> Tuple[int, int]:
         for place, size in netlink.attributes(data, start, start + length).values():
             group = netlink.attributes(data, place, place + size)
             if _payload(data, group, CTRL_ATTR_MCAST_GRP_NAME) == GROUP:
-                return (int.from_bytes(_payload(data, found, CTRL_ATTR_FAMILY_ID), "little"),
-                        int.from_bytes(_payload(data, group, CTRL_ATTR_MCAST_GRP_ID), "little"))
+                return (_number(data, found, CTRL_ATTR_FAMILY_ID, 2), _number(data, group, CTRL_ATTR_MCAST_GRP_ID, 4))
     raise OSError(errno.EOPNOTSUPP, "this kernel's path manager has no events")
 
 
 def _payload(data: bytes, found: Places, kind: int) -> bytes:
     start, length = found.get(kind, (0, 0))
     return data[start:start + length]
+
+
+def _number(data: bytes, found: Places, kind: int, size: int) -> int:
+    """A number of so many bytes, as setsockopt(2) takes it.  Raises Malformed."""
+    payload = _payload(data, found, kind)
+    number = int.from_bytes(payload, "little")
+    if len(payload) != size or not 0 < number < 1 << 31:
+        raise netlink.Malformed(f"attribute {kind} is {payload.hex()}")
+    return number
 
 
 def listen(size: int) -> "Tuple[netlink.Subscription, layouts.Decoder]":

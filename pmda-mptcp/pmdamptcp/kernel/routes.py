@@ -72,7 +72,7 @@ def egress(keys: Iterable[bytes]) -> Dict[bytes, Optional[int]]:
 
 def _ask(sock: socket.socket, batch: List[bytes], answers: Dict[bytes, Optional[int]]) -> None:
     sock.send(b"".join(_question(one, number) for number, one in enumerate(batch)))
-    waiting = len(batch)
+    waiting = set(range(len(batch)))
     while waiting:
         data = sock.recv(netlink.RECEIVE_SIZE)
         for kind, start, end in netlink.messages(data):
@@ -82,9 +82,11 @@ def _ask(sock: socket.socket, batch: List[bytes], answers: Dict[bytes, Optional[
             index = None
             if kind == RTM_NEWROUTE:
                 found = netlink.attributes(data, start + _RTMSG.size, end).get(RTA_OIF)
+                if found and found[1] != _INDEX.size:
+                    raise netlink.Malformed(f"an interface index of {found[1]} bytes")
                 index = _INDEX.unpack_from(data, found[0])[0] if found else None
             answers[batch[number]] = index
-            waiting -= 1
+            waiting.discard(number)
 
 
 def _question(one: bytes, number: int) -> bytes:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How many TCP sockets are there? (/proc/net/sockstat, proc(5))"""
 
+from .netstat import number
+
 PATHS = "/proc/net/sockstat", "/proc/net/sockstat6"
 
 
@@ -15,7 +17,7 @@ def _in_use(path: str) -> int:
             for line in file:
                 kind, *pairs = line.split()
                 if kind in ("TCP:", "TCP6:") and "inuse" in pairs[:-1]:
-                    return int(pairs[pairs.index("inuse") + 1])
+                    return number(pairs[pairs.index("inuse") + 1])
     except FileNotFoundError:
         if path == PATHS[0]:
             raise

@@ -16,7 +16,7 @@ def read(path: str = PATH) -> Dict[str, str]:
     for name in sorted(os.listdir(path)):
         try:
             with open(os.path.join(path, name), encoding="utf-8", errors="replace") as file:
-                settings[name] = " ".join(file.read().split())
+                settings[name] = " ".join(file.read().replace("\0", " ").split())
         except OSError:
             continue  # write-only or gone: absent, as if the kernel had none
     return settings

@@ -13,7 +13,9 @@ Settings = Dict[str, str]
 def _number(setting: str) -> Callable[[Settings], Optional[int]]:
     def get(row: Settings) -> Optional[int]:
         text = row.get(setting)
-        return int(text) if text is not None and text.isdigit() else None
+        if text is None or not (text.isascii() and text.isdigit() and len(text) <= 10):
+            return None
+        return int(text) if int(text) < 1 << 32 else None  # what U32 cannot hold
     return get
 
 
