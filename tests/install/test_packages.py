@@ -162,7 +162,7 @@ def test_life_of_the_rpm(root, packages):
     assert root.path(PMCD_CONF).read_text(encoding="utf-8") == configured
     assert agents(root) == agents_before and not agent_pids(root)
     left = {name for name in root.changed() - before if "mptcp" in name or name.startswith(("/etc/", "/usr/"))}
-    assert left == {CONFIG + ".rpmsave"}, "only what was edited"
+    assert left - {PMCD_CONF} == {CONFIG + ".rpmsave"}, "only what was edited; PCP wrote its own file"
 
 
 @needs_deb
@@ -174,9 +174,7 @@ def test_refuses_beside_install(root, packages):
     for install, name in ((DEB["install"], package(packages, ".deb")), (RPM["install"], package(packages, ".rpm"))):
         done = root.run("sh", "-c", f"{install} {name}")
         assert done.returncode != 0 and "run its ./Remove first" in done.stdout, done.stdout
-    assert {name for name in root.changed() - before if not name.startswith("/var/lib/dpkg")} == set()
-    assert "no packages found" in root.run("dpkg", "-P", "pcp-pmda-mptcp").stdout or \
-        not [name for name in root.changed() - before if "mptcp" in name]
+    assert root.changed() - before == set()
 
 
 @needs_deb
