@@ -44,7 +44,8 @@ class Root:
         # pylint: disable-next=consider-using-with  # lives as long as this object
         self._process = subprocess.Popen(
             ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--net", "--uts", "--ipc", "sh", "-c", BUILD,
-             "sh", str(folder), str(packages), str(source)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+             "sh", str(folder), str(packages), str(source)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert self._process.stdout
         said = self._process.stdout.readline()
         if said != "ready\n":
