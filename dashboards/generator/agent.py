@@ -16,11 +16,12 @@ def _now(title: str, description: str, expr: str, limits: look.Steps, unit: str 
 
 _ALIVE = Section("", [
     _now("Does it answer?", "Whether pmcd has an MPTCP agent that answers. If not: /var/log/pcp/pmcd/mptcp.log, "
-         "and restart pmcd.", "pmcd.agent.status[mptcp]", [(None, BAD)], mapping={"0": ("Yes", GOOD)}),
+         "and restart pmcd.", "pmcd.agent.status[mptcp]", [(None, BAD)], mapping={"0": ("Yes", GOOD)}, missing=BAD),
     look.stat("How it counts", "events: it hears of each subflow and counts to the byte. ends: samples tell which "
               "sockets are subflows. samples: short connections are missed; it needs CAP_NET_ADMIN. This is text and "
               "stays when the agent goes: look at the tile to the left.", "none",
-              table_of(("mode", _A + "mode")), [(None, NOTE)], fields="/^mode$/", absent="No agent"),
+              table_of(("mode", _A + "mode")), [(None, NOTE)], fields="/^mode$/", absent="No agent",
+              mapping={"events": ("events", GOOD), "ends": ("ends", NOTE), "samples": ("samples", WARN)}),
     _now("Samples a second", "How often somebody asks, all clients together. At 0 nothing is fresh.",
          live(f"rate({_A}samples)"), [(None, BAD), (0.001, GOOD)], "cps", width=4),
     _now("Memory", "Resident memory. Good: about 40 MiB, more with many thousand connections, and flat.",

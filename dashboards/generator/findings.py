@@ -6,6 +6,8 @@ A tile has the name of its rule, so that docs, pmie and check speak of the
 same thing.
 """
 
+from typing import Any
+
 from . import look
 from .look import BAD, GOOD, WARN
 from .vector import Query, live, table_of
@@ -33,7 +35,7 @@ LATELY = (
 )
 
 
-def now() -> look.Any:
+def now() -> Any:
     return look.stat(
         "Is anything wrong now?",
         "The rules of pcp mptcp check that look at this moment; a number says how many are concerned. redundancy_lost: "
@@ -45,7 +47,7 @@ def now() -> look.Any:
         size=16)
 
 
-def lately() -> look.Any:
+def lately() -> Any:
     return look.stat(
         "Did anything go wrong in the time shown?",
         "Rules of pcp mptcp check that look at counters; the number is their growth in the time shown. blackhole: "

@@ -45,6 +45,9 @@ SUFFIXES: Sequence[Tuple[str, Sequence[Tuple[str, Any]]]] = (
 #: All refresh intervals offered are shorter than the silence that breaks a line (milliseconds).
 REFRESH, REFRESHES, SILENCE = "2s", ["1s", "2s", "5s"], 7000
 
+#: Where the first colour of a tile begins: below it is the colour of no value, which is not a good one.
+LOWEST = -1e15
+
 #: What an axis shows at the least, so that nothing but zeros does not look like a range of 0 to 100.
 SMALLEST = {"short": 1, "none": 1, "percentunit": 0.1, "bps": 1000, "cps": 1, "pps": 1}
 
@@ -138,8 +141,9 @@ def series(title: str, description: str, unit: str, queries: Sequence[Any], *, w
 
 def stat(title: str, description: str, unit: str, queries: Sequence[Any], limits: Steps, *, width: int = 4,
          height: int = 4, calc: str = "lastNotNull", mapping: Optional[Words] = None, absent: str = "No data",
-         fields: str = "", size: int = 0, names: bool = False) -> Any:
-    """Large numbers, one for each column or series.  `fields`: a regexp of what is shown, for text."""
+         missing: str = IDLE, fields: str = "", size: int = 0, names: bool = False) -> Any:
+    """Large numbers, one for each column or series.  `absent` and `missing` are text and colour without a value;
+    `fields`: a regexp of what is shown, for text."""
     panel = _panel(stat_.Panel(), title, description, unit, queries, width, height)
     panel.reduce_options(common.ReduceDataOptions().calcs([calc]).fields(fields).values(False))
     panel.color_mode(options.BigValueColorMode.BACKGROUND).graph_mode(options.BigValueGraphMode.NONE)
@@ -147,7 +151,8 @@ def stat(title: str, description: str, unit: str, queries: Sequence[Any], limits
     if size:
         panel.text(common.VizTextDisplayOptions().value_size(size).title_size(size))
     panel.color_scheme(dashboard.FieldColor().mode(FieldColorModeId.THRESHOLDS))
-    panel.thresholds(steps(limits)).no_value(absent)
+    (_, first), *others = limits
+    panel.thresholds(steps([(None, missing), (LOWEST, first), *others])).no_value(absent)
     return panel.mappings(words(mapping)) if mapping else panel
 
 

@@ -44,7 +44,7 @@ _USE = Section("", [
         "Whether pmcd has an MPTCP agent that answers. When it does not, everything else here is empty, not 0: see "
         "the log /var/log/pcp/pmcd/mptcp.log, and restart pmcd.",
         "short", table_of(("status", "pmcd.agent.status[mptcp]")), [(None, BAD)],
-        mapping={"0": ("Yes", GOOD)}, absent="No agent"),
+        mapping={"0": ("Yes", GOOD)}, absent="No agent", missing=BAD),
     findings.now(),
     findings.lately(),
 ])

@@ -73,7 +73,7 @@ _USE = Section("", [
          [(None, NOTE)], "bps"),
     stat("How many hosts answer?",
          "Hosts whose agent answered the last scrape. Compare with how many there should be.",
-         f"count({value('connections')})", [(None, BAD), (1, NOTE)]),
+         f"count({value('connections')})", [(None, BAD), (1, NOTE)], missing=BAD),
 ])
 
 

@@ -104,7 +104,9 @@ def test_a_panel_is_complete(name):
         assert panel["targets"], title
         assert panel["fieldConfig"]["defaults"].get("unit"), title
         if panel["type"] in ("stat", "gauge", "bargauge"):
-            assert panel["fieldConfig"]["defaults"]["thresholds"]["steps"], title
+            none, *_ = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+            assert "value" not in none or none["value"] is None, title
+            assert none["color"] != "green", f"{title}: what has no value looks good"
             assert panel["fieldConfig"]["defaults"].get("noValue"), title
         if panel["type"] == "timeseries":
             assert panel["options"]["legend"]["showLegend"] is True, title
