@@ -9,7 +9,7 @@ first word of their names.  Text must not be picked that way, it ends pmproxy
 from typing import Any, Sequence, Tuple
 
 from . import look, vector
-from .connections import STATE_COLUMNS
+from .connections import STATE_COLUMNS, TIMES
 from .look import BAD, GOOD, WARN, Section, column, coloured, worded
 from .vector import Query, only, table_of
 
@@ -54,24 +54,25 @@ _WHOLE = _numbered(
      ("max accepted", _of_connection("addresses.accepted_max")),
      ("unacked", _of_connection("out.unacked_bytes")), ("idle in", _of_connection("since.data_received")),
      ("idle out", _of_connection("since.data_sent"))), "live paths",
-    [column("instance", ("displayName", "connection"), width=330), *STATE_COLUMNS,
-     column("unacked", unit="bytes"), column("idle in", unit="ms"), column("idle out", unit="ms")], height=4)
+    [column("instance", ("displayName", "connection")), *STATE_COLUMNS, column("max extra", width=85),
+     column("announced", width=90), column("accepted", width=80), column("max accepted", width=110), *TIMES],
+    height=4)
 
 _SUBFLOWS = _numbered(
     "Its subflows", "One line for each path. Good: live, not repeating itself (backoff 0), a round-trip time near its "
     "minimum. Backup paths carry only when no other works.",
     (("path", _of_subflow("live")), ("state", "mptcp.subflow.state"), ("role", _of_subflow("backup")),
-     ("first", _of_subflow("initial")), ("in", _rate("in.bytes", "8 * ")), ("out", _rate("out.bytes", "8 * ")),
+     ("in", _rate("in.bytes", "8 * ")), ("out", _rate("out.bytes", "8 * ")),
      ("rtt", _of_subflow("rtt")), ("least rtt", _of_subflow("min_rtt")), ("window", _of_subflow("cwnd")),
      ("in flight", _of_subflow("unacked")), ("lost", _of_subflow("lost")), ("backoff", _of_subflow("backoff")),
-     ("waits to be sent", _of_subflow("notsent_bytes"))), "path",
-    [column("instance", ("displayName", "subflow"), width=380),
-     column("path", *worded({"1": ("live", GOOD), "0": ("dead", BAD)})),
-     column("role", *worded({"0": ("regular", "text"), "1": ("backup", "blue")})),
-     column("first", *worded({"0": ("joined", "text"), "1": ("initial", "text")})),
-     column("in", unit="bps"), column("out", unit="bps"), column("rtt", unit="µs"), column("least rtt", unit="µs"),
-     column("window", unit="none"), column("waits to be sent", unit="bytes"),
-     column("backoff", *coloured([(None, "transparent"), (1, WARN), (3, BAD)]))], height=7, sort="subflow")
+     ("unsent", _of_subflow("notsent_bytes"))), "path",
+    [column("instance", ("displayName", "subflow")),
+     column("path", *worded({"1": ("live", GOOD), "0": ("dead", BAD)}), width=60), column("state", width=75),
+     column("role", *worded({"0": ("regular", "text"), "1": ("backup", "blue")}), width=75),
+     column("in", unit="bps", width=95), column("out", unit="bps", width=95), column("rtt", unit="µs", width=80),
+     column("least rtt", unit="µs", width=85), column("window", unit="none", width=75),
+     column("in flight", width=75), column("lost", width=60), column("unsent", unit="bytes", width=75),
+     column("backoff", *coloured([(None, "transparent"), (1, WARN), (3, BAD)]), width=75)], height=6, sort="subflow")
 
 _TRAFFIC = Section("How is the traffic spread?", [
     _series("Traffic in by path", "Payload received on each path. Good: as the capacities of the links are; a path at "

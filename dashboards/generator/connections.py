@@ -12,9 +12,13 @@ STATE = (
     ("lost paths", "mptcp.connection.live_subflows_most - mptcp.connection.live_subflows"))
 
 STATE_COLUMNS = (
-    column("protocol", *worded({"0": ("MPTCP", GOOD), "1": ("TCP", WARN)})),
-    column("live paths", *coloured([(None, BAD), (1, WARN), (2, "transparent")])),
-    column("lost paths", *coloured([(None, "transparent"), (1, WARN)])))
+    column("program", width=110), column("state", width=75),
+    column("protocol", *worded({"0": ("MPTCP", GOOD), "1": ("TCP", WARN)}), width=80),
+    column("live paths", *coloured([(None, BAD), (1, WARN), (2, "transparent")]), width=85),
+    column("lost paths", *coloured([(None, "transparent"), (1, WARN)]), width=85))
+
+TIMES = (column("unacked", unit="bytes", width=85), column("idle in", unit="ms", width=85),
+         column("idle out", unit="ms", width=85))
 
 _TABLE = look.table(
     "Connections",
@@ -26,9 +30,9 @@ _TABLE = look.table(
              ("unacked", "mptcp.connection.out.unacked_bytes"),
              ("idle in", "mptcp.connection.since.data_received"),
              ("idle out", "mptcp.connection.since.data_sent"), ("pid", "mptcp.connection.pid")),
-    [column("instance", vector.leads_to("connection", "connection"), ("displayName", "connection"), width=330),
-     *STATE_COLUMNS, column("in", unit="bps"), column("out", unit="bps"), column("unacked", unit="bytes"),
-     column("idle in", unit="ms"), column("idle out", unit="ms"), column("pid", unit="none")],
+    [column("instance", vector.leads_to("connection", "connection"), ("displayName", "connection")),
+     *STATE_COLUMNS, column("in", unit="bps", width=95), column("out", unit="bps", width=95), *TIMES,
+     column("pid", unit="none", width=80)],
     height=13, sort="-in")
 
 _RATES = [

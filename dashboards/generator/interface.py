@@ -8,6 +8,7 @@ from .look import BAD, DEVICE, GOOD, IDLE, WARN, Section
 from .vector import Query, bits, table_of
 
 _BACKUP = " backup"
+_NO_TABLE = "Needs the nftables table mptcp, see mptcp.nft"
 
 
 def _one(title: str, description: str, metric: str, limits: look.Steps, unit: str = "short", **more: Any) -> Any:
@@ -51,7 +52,8 @@ _SHARE = _series(
     "How much of the link is MPTCP?", "MPTCP payload as a part of the bytes of the device, headers included. Full "
     "packets of MPTCP alone give about 95 %. Less: the rest is other traffic, or many small packets.", "percentunit",
     Query("rate(mptcp.interface.in.bytes) / rate(mptcp.interface.total.in.bytes)", "$instance in"),
-    Query("rate(mptcp.interface.out.bytes) / rate(mptcp.interface.total.out.bytes)", "$instance out"), width=8)
+    Query("rate(mptcp.interface.out.bytes) / rate(mptcp.interface.total.out.bytes)", "$instance out"), width=8,
+    maximum=1)
 
 _RESENT = _series(
     "How much is sent again?", "Retransmitted bytes as a part of the bytes that MPTCP sent here. Good: below 2 %. "
@@ -81,10 +83,10 @@ _WIRE = Section("On the wire (only with the nftables table mptcp)", [
     _series("Packets of MPTCP, headers included", "What the table of nftables counts; empty without it, see mptcp.nft. "
             "Far above the payload: small packets or many acknowledgements.", "bps",
             Query(bits("mptcp.interface.wire.in.bytes"), "$instance in"),
-            Query(bits("mptcp.interface.wire.out.bytes"), "$instance out"), height=6),
+            Query(bits("mptcp.interface.wire.out.bytes"), "$instance out"), height=6, absent=_NO_TABLE),
     _series("Packets per second", "Packets of MPTCP that the table of nftables counts. No good or bad by itself.",
             "pps", Query("rate(mptcp.interface.wire.in.packets)", "$instance in"),
-            Query("rate(mptcp.interface.wire.out.packets)", "$instance out"), height=6),
+            Query("rate(mptcp.interface.wire.out.packets)", "$instance out"), height=6, absent=_NO_TABLE),
 ])
 
 DASHBOARD = look.board(

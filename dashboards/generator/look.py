@@ -106,9 +106,10 @@ def _colours(panel: Any, fixed: Dict[str, str]) -> None:
 def series(title: str, description: str, unit: str, queries: Sequence[Any], *, width: int = 12, height: int = 8,
            stack: str = "none", style: str = "line", legend: str = "table", minimum: Optional[float] = 0,
            maximum: Optional[float] = None, limits: Steps = (), fixed: Optional[Dict[str, str]] = None,
-           silence: float = SILENCE) -> Any:
+           silence: float = SILENCE, absent: str = "") -> Any:
     """Lines over time.  `stack`: none, normal, percent; `style`: line, steps, bars; `legend`: table, list;
-    `limits` are drawn as dashed lines; `fixed` gives a colour to a legend; `silence` in ms breaks a line."""
+    `limits` are drawn as dashed lines; `fixed` gives a colour to a legend; `silence` in ms breaks a line;
+    `absent` is what an empty panel says."""
     panel = _panel(timeseries.Panel(), title, description, unit, queries, width, height)
     panel.tooltip(common.VizTooltipOptions().mode(options.TooltipDisplayMode.MULTI)
                   .sort(options.SortOrder.DESCENDING))
@@ -123,6 +124,8 @@ def series(title: str, description: str, unit: str, queries: Sequence[Any], *, w
     panel.show_points(options.VisibilityMode.AUTO).point_size(4).insert_nulls(silence).span_nulls(False)
     panel.stacking(common.StackingConfig().mode(options.StackingMode(stack)).group("A"))
     panel.color_scheme(dashboard.FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC))
+    if absent:
+        panel.no_value(absent)
     if unit in SMALLEST:
         panel.axis_soft_max(SMALLEST[unit])
     if minimum is not None:

@@ -17,7 +17,7 @@ _USE = Section("", [
         "answers.", "short", table_of(("connections", "mptcp.redundancy.connections")),
         [(None, IDLE), (1, GOOD)], calc="sum", absent="No agent"),
     look.stat(
-        "Who became TCP?",
+        "Who fell back?",
         "Connections that asked for MPTCP and run as plain TCP, with one path. Good is 0 between hosts that both speak "
         "MPTCP. More: the dashboard Troubleshooting tells at which step, pcp mptcp why tells it for a port.",
         "short", table_of(("fallback", live("mptcp.fallback.connections"))), [(None, GOOD), (1, WARN)],
@@ -74,8 +74,8 @@ _TRAFFIC = Section("Which link carries the traffic?", [
         "Subflows of each link",
         "Established subflows by the link that their packets leave by now. Good: steady, and equal on links that all "
         "connections shall use. A step down is a lost path; a link that is up and at 0 has no endpoint, or its joins "
-        "fail.", "short", [Query("mptcp.subflows")], interfaces="interfaces", width=8, style="steps", stack="normal",
-        legend="list"),
+        "fail. A pulled cable takes no subflow away: the panel to the right tells which of them live.", "short",
+        [Query("mptcp.subflows")], interfaces="interfaces", width=8, style="steps", stack="normal", legend="list"),
     vector.series(
         "Connections by number of live paths",
         "How many connections have 0, 1, 2 or more live subflows. Good: as many paths as there are links. 0 (red) "
@@ -92,7 +92,7 @@ LINK_COLUMNS = table_of(
     ("of link out", "rate(mptcp.interface.out.bytes) / rate(mptcp.interface.total.out.bytes)"),
     ("rtt", "mptcp.interface.rtt"),
     ("resent", "rate(mptcp.interface.out.retrans_bytes) / rate(mptcp.interface.out.bytes)"),
-    ("sole path of", "mptcp.interface.sole_path_connections"),
+    ("sole path", "mptcp.interface.sole_path_connections"),
     ("stalled", "mptcp.interface.stalled_subflows"), ("backup", "mptcp.interface.backup_subflows"))
 
 _HANG = vector.series(
@@ -108,23 +108,26 @@ _ENDPOINTS = look.table(
     table_of(("live subflows", "mptcp.pm.endpoint.subflows"), ("packets leave", "mptcp.pm.endpoint.misrouted"),
              ("owner", "mptcp.pm.endpoint.owner"), ("meant for", "mptcp.pm.endpoint.interface"),
              ("flags", "mptcp.pm.endpoint.flags")), [
-        column("instance", ("displayName", "endpoint"), width=210),
+        column("instance", ("displayName", "endpoint")),
         column("live subflows", *coloured([(None, BAD), (1, "transparent")]), width=110),
         column("packets leave", *worded({"0": ("as they should", GOOD), "1": ("by another link", BAD)}), width=130),
-        column("owner", width=100), column("meant for", width=100)],
+        column("owner", width=90), column("meant for", width=90), column("flags", width=120)],
     width=16, height=7)
 
 _LINKS = Section("What breaks if a link goes now?", [
     look.table(
-        "Links", "One line for each link. 'Sole path of' counts the connections that would hang if this link went now: "
+        "Links", "One line for each link. 'Sole path' counts the connections that would hang if this link went now: "
         "good is 0. Stalled subflows get no answer: the path beyond the link is dead. The name leads to all about the "
         "link.", LINK_COLUMNS, [
             column("instance", vector.leads_to("interface", "interface"), ("displayName", "link")),
-            column("state", *worded({"1": ("up", GOOD), "0": ("down", BAD)})),
-            column("in", unit="bps"), column("out", unit="bps"), column("rtt", unit="µs"),
-            column("of link in", unit="percentunit"), column("of link out", unit="percentunit"),
-            column("resent", *coloured([(None, "transparent"), (0.02, WARN), (0.1, BAD)]), unit="percentunit"),
-            column("sole path of", *coloured(_ALONE)), column("stalled", *coloured(_ALONE))],
+            column("state", *worded({"1": ("up", GOOD), "0": ("down", BAD)}), width=70),
+            column("in", unit="bps", width=110), column("out", unit="bps", width=110),
+            column("rtt", unit="µs", width=90), column("of link in", unit="percentunit", width=95),
+            column("of link out", unit="percentunit", width=100),
+            column("resent", *coloured([(None, "transparent"), (0.02, WARN), (0.1, BAD)]), unit="percentunit",
+                   width=80),
+            column("sole path", *coloured(_ALONE), width=90), column("stalled", *coloured(_ALONE), width=80),
+            column("subflows", width=85), column("backup", width=80)],
         height=7),
     _HANG, _ENDPOINTS,
 ])
@@ -141,19 +144,19 @@ _EVENTS = Section("What happened?", [
          Query(events("mptcp.event.sub_closed"), "subflow closed"),
          Query(events("mptcp.event.sub_priority"), "priority changed"),
          Query(events("mptcp.event.announced"), "address announced"),
-         Query(events("mptcp.event.removed"), "address removed")], width=12, style="bars",
+         Query(events("mptcp.event.removed"), "address removed")], width=10, style="bars",
         fixed={"subflow closed": "red", "connection closed": "orange", "connection established": "green",
                "subflow established": "light-green"}),
     vector.series(
         "Why did subflows close: errors",
         "Subflows that closed with an error, by its name. Good is nothing. ETIMEDOUT, EHOSTUNREACH, ENETUNREACH: the "
         "path is dead; ECONNRESET: the other side, or a middlebox, ended it.", "short",
-        [Query("delta(mptcp.event.subflow_closed_by.error)")], width=6, style="bars"),
+        [Query("delta(mptcp.event.subflow_closed_by.error)")], width=5, style="bars", absent="No error yet"),
     vector.series(
         "Why did subflows close: reasons",
         "Subflows that were reset with a reason of the protocol. Good is nothing. prohibited and no_resources: limits "
         "of the other side; middlebox: something on the way changes packets; bad_performance: the other side's choice.",
-        "short", [Query("delta(mptcp.event.subflow_closed_by.reason)")], width=6, style="bars"),
+        "short", [Query("delta(mptcp.event.subflow_closed_by.reason)")], width=9, style="bars"),
 ])
 
 DASHBOARD = look.board(

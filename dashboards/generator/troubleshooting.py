@@ -124,7 +124,7 @@ _STEPS = (
 def _panel(title: str, description: str, counters: Dict[str, str], width: int) -> Any:
     return vector.series(title, description, "short",
                          [Query(events(_MIB + name), text) for name, text in counters.items()],
-                         width=width, height=7, style="bars")
+                         width=width, height=7, style="bars", absent="This kernel does not count it, or no agent")
 
 
 _REASONS = vector.series(
@@ -135,7 +135,7 @@ _REASONS = vector.series(
 _OTHER = vector.series(
     "Counters without a name here", "What a newer kernel counts and this agent does not know by name. The kernel's "
     "net/mptcp/mib.h says what it means. Empty on kernels up to this agent's.", "short",
-    [Query("delta(mptcp.mib.other)")], width=24, height=7, style="bars")
+    [Query("delta(mptcp.mib.other)")], width=24, height=5, style="bars", absent="No such counter, or no agent")
 
 _SECTIONS = [Section(title, [_panel(*panel, width=8) for panel in panels]) for title, panels in _STEPS]
 _SECTIONS[-1].panels.append(_REASONS)

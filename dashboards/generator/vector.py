@@ -99,10 +99,10 @@ def unbroken(queries: Sequence[Query]) -> List[Any]:
 
 
 def series(title: str, description: str, unit: str, queries: Sequence[Query], *, interfaces: str = "",
-           rename: Sequence[Sequence[str]] = (), **more: Any) -> Any:
+           absent: str = "No values from this host", rename: Sequence[Sequence[str]] = (), **more: Any) -> Any:
     """Lines that end where values end.  `interfaces`: the variable with those that are shown;
     `rename`: (regexp, text) for what instances are called in the legend."""
-    panel = look.series(title, description, unit, queries, **more)
+    panel = look.series(title, description, unit, queries, absent=absent, **more)
     if interfaces:
         panel.with_transformation(look.transformation("filterFieldsByName", include={
             "pattern": f"/^(Time|(${{{interfaces}:pipe}})( .*)?)$/"}))
