@@ -67,7 +67,7 @@ _COST = Section("What does it cost?", [
     vector.series(
         "Messages of the kernel", "Events of the path manager, ends of sockets, and looks at single sockets, per "
         "second. They rise with connections that open and close.", "cps",
-        [Query(live(f"rate({_A}{name})"), name) for name in ("events", "ends", "lookups")], width=8),
+        [Query(live(f"rate({_A}{name})"), name) for name in ("events", "ends", "lookups")], width=8, legend="list"),
     vector.series(
         "Rounds of the listener", "Times that the listener looked at all sockets: every few minutes, when routes "
         "change, and after an overrun. Samples by lookup asked for single sockets, where subflows are few among many. "

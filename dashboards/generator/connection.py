@@ -49,14 +49,12 @@ _WHOLE = _numbered(
      ("lost paths", f"{_of_connection('live_subflows_most')} - {_of_connection('live_subflows')}"),
      ("protocol", _of_connection("fallback")), ("program", "mptcp.connection.command"),
      ("state", "mptcp.connection.state"), ("max extra", _of_connection("subflows_max")),
-     ("announced", _of_connection("addresses.signalled")),
      ("accepted", _of_connection("addresses.accepted")),
      ("max accepted", _of_connection("addresses.accepted_max")),
-     ("unacked", _of_connection("out.unacked_bytes")), ("idle in", _of_connection("since.data_received")),
+     ("idle in", _of_connection("since.data_received")),
      ("idle out", _of_connection("since.data_sent"))), "live paths",
-    [column("instance", ("displayName", "connection")), *STATE_COLUMNS, column("max extra", width=85),
-     column("announced", width=90), column("accepted", width=80), column("max accepted", width=110), *TIMES],
-    height=4)
+    [column("instance", ("displayName", "connection")), *STATE_COLUMNS, column("max extra", width=90),
+     column("accepted", width=110), column("max accepted", width=110), *TIMES[1:]], height=4)
 
 _SUBFLOWS = _numbered(
     "Its subflows", "One line for each path. Good: live, not repeating itself (backoff 0), a round-trip time near its "
@@ -71,7 +69,7 @@ _SUBFLOWS = _numbered(
      column("role", *worded({"0": ("regular", "text"), "1": ("backup", "blue")}), width=75),
      column("in", unit="bps", width=95), column("out", unit="bps", width=95), column("rtt", unit="µs", width=80),
      column("least rtt", unit="µs", width=85), column("window", unit="none", width=75),
-     column("in flight", width=75), column("lost", width=60), column("unsent", unit="bytes", width=75),
+     column("in flight", width=105), column("lost", width=65), column("unsent", unit="bytes", width=75),
      column("backoff", *coloured([(None, "transparent"), (1, WARN), (3, BAD)]), width=75)], height=6, sort="subflow")
 
 _TRAFFIC = Section("How is the traffic spread?", [

@@ -111,7 +111,7 @@ _ENDPOINTS = look.table(
         column("instance", ("displayName", "endpoint")),
         column("live subflows", *coloured([(None, BAD), (1, "transparent")]), width=110),
         column("packets leave", *worded({"0": ("as they should", GOOD), "1": ("by another link", BAD)}), width=130),
-        column("owner", width=90), column("meant for", width=90), column("flags", width=120)],
+        column("owner", width=90), column("meant for", width=115), column("flags", width=130)],
     width=16, height=7)
 
 _LINKS = Section("What breaks if a link goes now?", [
@@ -125,9 +125,9 @@ _LINKS = Section("What breaks if a link goes now?", [
             column("rtt", unit="µs", width=90), column("of link in", unit="percentunit", width=95),
             column("of link out", unit="percentunit", width=100),
             column("resent", *coloured([(None, "transparent"), (0.02, WARN), (0.1, BAD)]), unit="percentunit",
-                   width=80),
+                   width=110),
             column("sole path", *coloured(_ALONE), width=90), column("stalled", *coloured(_ALONE), width=80),
-            column("subflows", width=85), column("backup", width=80)],
+            column("subflows", width=110), column("backup", width=80)],
         height=7),
     _HANG, _ENDPOINTS,
 ])
@@ -144,19 +144,19 @@ _EVENTS = Section("What happened?", [
          Query(events("mptcp.event.sub_closed"), "subflow closed"),
          Query(events("mptcp.event.sub_priority"), "priority changed"),
          Query(events("mptcp.event.announced"), "address announced"),
-         Query(events("mptcp.event.removed"), "address removed")], width=10, style="bars",
+         Query(events("mptcp.event.removed"), "address removed")], width=10, height=9, style="bars",
         fixed={"subflow closed": "red", "connection closed": "orange", "connection established": "green",
                "subflow established": "light-green"}),
     vector.series(
-        "Why did subflows close: errors",
+        "Closed by what error?",
         "Subflows that closed with an error, by its name. Good is nothing. ETIMEDOUT, EHOSTUNREACH, ENETUNREACH: the "
         "path is dead; ECONNRESET: the other side, or a middlebox, ended it.", "short",
-        [Query("delta(mptcp.event.subflow_closed_by.error)")], width=5, style="bars", absent="No error yet"),
+        [Query("delta(mptcp.event.subflow_closed_by.error)")], width=5, height=9, style="bars", absent="No error yet"),
     vector.series(
-        "Why did subflows close: reasons",
+        "Closed for what reason?",
         "Subflows that were reset with a reason of the protocol. Good is nothing. prohibited and no_resources: limits "
         "of the other side; middlebox: something on the way changes packets; bad_performance: the other side's choice.",
-        "short", [Query("delta(mptcp.event.subflow_closed_by.reason)")], width=9, style="bars"),
+        "short", [Query("delta(mptcp.event.subflow_closed_by.reason)")], width=9, height=9, style="bars"),
 ])
 
 DASHBOARD = look.board(
