@@ -9,11 +9,13 @@ from time import monotonic
 from typing import Any, Dict, List, Optional
 
 import cpmapi
-from cpmda import pmda_indom, pmda_pmid
+from cpmda import PMDA_FLAG_AUTHORIZE, pmda_indom, pmda_pmid
 from pcp.pmapi import pmContext as PCP, pmUnits
-from pcp.pmda import PMDA, pmdaMetric
+from pcp.pmda import PMDA, pmdaGetContext, pmdaMetric
 
-from . import config, privileges
+from . import config, privileges, seccomp
+from .credentials import Credentials
+from .flows import Flow
 from .indoms import ListIndom
 from .metrics import PM_IN_NULL, Domain, Group
 from .metrics.registry import GROUPS
@@ -28,6 +30,7 @@ _LISTED_AGE = 60.0  # seconds
 _SERIAL_MASK = (1 << 22) - 1  # of a pmInDom, as pmInDom_serial(3) gives it
 _NO_VALUE = None  # leaves the instance out
 _NOT_NOW = [cpmapi.PM_ERR_AGAIN, 0]  # the source of the whole group fails
+_NOT_FOR_YOU = [cpmapi.PM_ERR_PERMISSION, 0]
 _NOT_IN_THIS_KERNEL = [cpmapi.PM_ERR_APPVERSION, 0]
 
 
@@ -48,6 +51,7 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
         self._domains: Dict[int, Domain[Any]] = {}
         self._indoms: Dict[int, ListIndom] = {}
         self._instances: Dict[int, Dict[int, Any]] = {}
+        self._credentials = Credentials()
         self._after_fetch = False
         self._listed = float("-inf")  # when instances were last brought up to date for want of a better moment
         for group in GROUPS:
@@ -60,6 +64,9 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
         self.set_refresh(self._refresh)
         self.set_fetch_callback(self._value)
         self.set_label_callback(self._labels)
+        self.set_comm_flags(PMDA_FLAG_AUTHORIZE)
+        self.set_attribute_callback(self._credentials.note)
+        self.set_endcontext_callback(self._credentials.end)
 
     def run(self) -> None:
         """Serve pmcd, or print what Install asks for."""
@@ -71,7 +78,12 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
             privileges.drop(user, self.log)
             path = os.environ.get("PMDAMPTCP_CONFIG") or PCP.pmGetConfig("PCP_SYSCONF_DIR") + "/mptcp/mptcp.conf"
             settings = config.read(path, self.log)
-            (owners.run if settings.processes else owners.close)()
+            Flow.peers = settings.remote_addresses
+            if not settings.listener and not settings.nftables:
+                privileges.give_up(self.log)
+            if settings.seccomp:
+                seccomp.restrict(self.log)
+            (owners.close if settings.processes is config.Processes.NO else owners.run)()
             self._snapshot = Snapshot(settings, self.log, privileges.net_admin(), owners)
             self._snapshot.start()
         super().run()
@@ -107,6 +119,7 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
 
     def _fetch_begins(self) -> None:
         self._after_fetch = True
+        self._snapshot.viewer = self._credentials.viewer(pmdaGetContext())
 
     def _refresh(self, cluster: int) -> None:
         group = self._groups.get(cluster)
@@ -129,7 +142,10 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
         row = self._rows.get(cluster, {}).get(inst)
         if row is None:
             return _NOT_NOW if inst == PM_IN_NULL else _NO_VALUE
-        value = get(row)
+        try:
+            value = get(row)
+        except PermissionError:
+            return _NOT_FOR_YOU
         if value is None:
             return _NOT_IN_THIS_KERNEL if inst == PM_IN_NULL else _NO_VALUE
         return [value, 1]

@@ -2,12 +2,27 @@
 """The agent's configuration file: an INI file with one section, [mptcp]."""
 
 import configparser
-from typing import Any, Callable, NamedTuple
+import os
+import stat
+from enum import Enum
+from typing import Any, Callable, Dict, NamedTuple, Type
+
+from .masks import Remote
 
 SECTION = "mptcp"
 # An age of more than a minute would hide what happens.
 _MOST = {"sample_age": 60, "instances": 2**31 - 1, "receive_buffer": 2**30}
+_LARGEST = 1 << 20  # bytes of a file
+_MOST_TEXT = 200  # characters of a file in a line of the log
 _SWITCH = configparser.ConfigParser.BOOLEAN_STATES  # yes, no, on, off, true, false, 1, 0
+
+
+class Processes(Enum):
+    """Who is told which process has a socket open."""
+
+    NO = "no"  # nobody: they are not looked up
+    YES = "yes"  # each user of their own processes, PCP's recorders and root of all
+    ALL = "all"  # everybody
 
 
 class Config(NamedTuple):
@@ -23,50 +38,76 @@ class Config(NamedTuple):
     listener: bool = True
     #: Bytes that may wait for the listener, for events and for ends each.
     receive_buffer: int = 8 << 20
-    #: Look up which processes have MPTCP sockets?
-    processes: bool = True
+    #: Look up which processes have MPTCP sockets, and tell whom?
+    processes: Processes = Processes.YES
+    #: How much of the peers' addresses is shown?
+    remote_addresses: Remote = Remote.FULL
     #: Read the counters of mptcp.nft?
     nftables: bool = False
+    #: Give up system calls that the agent does not need?
+    seccomp: bool = True
+
+
+_STRICT: Dict[str, Any] = {"processes": Processes.NO, "remote_addresses": Remote.NONE}
 
 
 def read(path: str, log: Callable[[str], None]) -> Config:
-    """The configuration; what is missing or wrong is logged and stays at its default."""
-    log = _printable(log)
+    """The configuration; what is missing or wrong is logged and stays at its default.
+
+    What would hide something and is wrong hides all: a slip of the pen must not show it.
+    """
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        with open(path, encoding="utf-8") as file:
-            parser.read_file(file)
+        parser.read_string(_content(path), path)
     except FileNotFoundError:
         return Config()
     except (OSError, UnicodeDecodeError, configparser.Error) as error:
-        log(f"configuration ignored, the defaults are used: {' '.join(str(error).split())}")
-        return Config()
+        log("configuration ignored, the defaults are used, and of processes and remote addresses nothing is shown: "
+            + _printable(" ".join(str(error).split())))
+        return Config(**_STRICT)
     config = Config()
     for section in parser.sections():
         if section != SECTION:
-            log(f"{path}: unknown section [{section}] ignored")
+            log(f"{path}: unknown section [{_printable(section)}] ignored")
     for key, text in parser.items(SECTION) if parser.has_section(SECTION) else ():
         default = Config._field_defaults.get(key)
         if default is None:
-            log(f"{path}: unknown setting '{key}' ignored")
+            log(f"{path}: unknown setting '{_printable(key)}' ignored")
             continue
         value = _value(key, text, type(default))
         if value is None:
-            log(f"{path}: {key} = {text}: not a value that makes sense, {default} is used")
-            continue
+            value = _STRICT.get(key, default)
+            log(f"{path}: {key} = {_printable(text)}: not a value that makes sense, {_printable(value)} is used")
         config = config._replace(**{key: value})
     return config
 
 
-def _printable(log: Callable[[str], None]) -> Callable[[str], None]:
-    """What a file has in it may be anything; PCP's log takes no NUL, and its readers expect a line to be one."""
-    return lambda line: log("".join(one if one.isprintable() else "?" for one in line))
+def _content(path: str) -> str:
+    """The text of a file.  Raises OSError and UnicodeDecodeError, also for what is no file: a pipe has no end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{path} is no file")
+        content = file.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise OSError(f"{path} is larger than {_LARGEST} bytes")
+    return content.decode("utf-8")
 
 
-def _value(key: str, text: str, kind: type) -> Any:
+def _printable(value: Any) -> str:
+    """As it stands in a file, on one line and without what a terminal takes for commands."""
+    text = str(value.value if isinstance(value, Enum) else value)[:_MOST_TEXT]
+    return "".join(one if one.isprintable() else "?" for one in text)
+
+
+def _value(key: str, text: str, kind: Type[Any]) -> Any:
     """The value of a setting, None for one that makes no sense."""
     if kind is bool:
         return _SWITCH.get(text.lower())
+    if issubclass(kind, Enum):
+        word = text.lower()
+        word = ("no", "yes")[_SWITCH[word]] if word in _SWITCH else word
+        return next((one for one in kind if one.value == word), None)
     try:
         value = kind(text)
     except ValueError:

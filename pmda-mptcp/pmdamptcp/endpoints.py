@@ -4,7 +4,7 @@
 from collections import Counter
 from typing import Dict, Iterable, List, Optional, Set, Tuple
 
-from .flows import socket_text
+from .masks import socket_text
 from .kernel import path_manager, routes
 from .records import Endpoint
 from .sample import Sample

@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Connections, their subflows, and the interfaces that these leave by."""
 
-from typing import List, Optional, Tuple
+from typing import ClassVar, List, Optional, Tuple
 
 from .kernel.inet_diag import MPTCP_INFO, NO_COOKIE, Row, endpoints, info_field
+from .masks import Remote, socket_text
 
 _joined, _total = info_field(MPTCP_INFO, "subflows"), info_field(MPTCP_INFO, "subflows_total")
-
-
-def socket_text(address: str, port: int) -> str:
-    """`10.0.1.1:5201` or `[fd00::1]:5201`."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 class Path:
@@ -49,6 +45,8 @@ class Flow(Row):
 
     __slots__ = ()
 
+    peers: ClassVar[Remote] = Remote.FULL  # what is shown of their addresses: one setting for the agent
+
     @property
     def local(self) -> str:
         """Local address and port."""
@@ -56,8 +54,8 @@ class Flow(Row):
 
     @property
     def remote(self) -> str:
-        """Remote address and port."""
-        return socket_text(*self.endpoints[2:])
+        """Remote address and port, as far as they are shown."""
+        return self.peers.text(*self.endpoints[2:])
 
 
 class Connection(Flow):

@@ -6,8 +6,8 @@ CAP_DAC_READ_SEARCH (capabilities(7)), which the agent is not to have.  So
 before it drops root it forks a child that keeps just these, is told nothing
 but numbers of inodes, and ends when its socket does.
 
-A message is a count and as many records: asked, inodes; answered, inode, pid
-and name for each that somebody has open.
+A message is a count and as many records: asked, inodes; answered, inode, pid,
+user and name for each that somebody has open.
 """
 
 import gc
@@ -23,11 +23,12 @@ from threading import Thread
 from time import monotonic
 from typing import Any, BinaryIO, Callable, Dict, Iterable, List, NamedTuple, NoReturn, Optional, Set, Tuple
 
+from . import seccomp
 from .kernel import processes
 from .privileges import Capability, become
 
 _COUNT = _INODE = Struct("=I")
-_OWNER = Struct("=II48s")  # 15 bytes of a name, each of which may have become U+FFFD
+_OWNER = Struct("=III48s")  # inode, pid, user, name: 15 bytes, each of which may have become U+FFFD
 _MOST = 1 << 20  # inodes in a question
 _PERIOD, _REST = 1.0, 20  # from look to look at least a second, and 20 times what one takes
 _AGAIN = (2.0, 10.0, 60.0, inf)  # seconds until an inode is asked again that nobody had the 1st, 2nd, ... time
@@ -125,7 +126,8 @@ class Owners:
     def _note(self, asked: Set[int], answer: List[Tuple[Any, ...]]) -> None:
         """Keep an answer.  Raises ValueError when it does not fit the question."""
         now = monotonic()
-        found = {inode: processes.Process(pid, processes.text(command)) for inode, pid, command in answer if pid}
+        found = {inode: processes.Process(pid, processes.text(command), uid)
+                 for inode, pid, uid, command in answer if pid}
         if len(found) < len(answer) or not found.keys() <= asked:
             raise ValueError("an answer that nobody asked for")
         check = (now // _CHECK + 1) * _CHECK  # the same for all, so that one look serves them
@@ -179,6 +181,7 @@ def _live(channel: socket.socket, user: str, log: Callable[[str], None]) -> NoRe
             file.write(b"pmdamptcp-proc")
         become(user, [Capability.CAP_DAC_READ_SEARCH, Capability.CAP_SYS_PTRACE],
                lambda line: log(f"owners of sockets: {line}"))
+        seccomp.restrict(lambda line: log(f"owners of sockets: {line}"))
         for descriptor in map(int, os.listdir("/proc/self/fd")):
             if descriptor not in (2, channel.fileno()):  # pmcd waits for the agent's to be closed
                 with suppress(OSError):
@@ -186,7 +189,7 @@ def _live(channel: socket.socket, user: str, log: Callable[[str], None]) -> NoRe
         with channel.makefile("rb") as questions:
             while True:
                 found = processes.owners({inode for inode, in _receive(questions, _INODE, _MOST)})
-                _send(channel, _OWNER, [(inode, pid, command.encode()) for inode, (pid, command) in found.items()])
+                _send(channel, _OWNER, [(inode, one.pid, one.uid, one.command.encode()) for inode, one in found.items()])
     except (EOFError, ConnectionError):
         pass  # the agent has ended
     except Exception as fault:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """From root to the pcp user with a capability or two and nothing else (capabilities(7)).
 
-The agent keeps CAP_NET_ADMIN: the kernel asks for it before it tells, up to
-Linux 6.12, which sockets are subflows.  Capabilities belong to a thread, so
-this must run before a second one starts.
+The agent keeps CAP_NET_ADMIN: the kernel asks for it before it tells the path
+manager's events and, up to Linux 6.12, which sockets are subflows.  Without
+events it gives that up as well.  Capabilities belong to a thread, so this must
+run before a second one starts.
 """
 
 import ctypes
@@ -16,6 +17,8 @@ from typing import Callable, Collection
 _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 8, 24, 38
 _CAPABILITY_VERSION_3 = 0x20080522
 _HEADER, _DATA = Struct("=Ii"), Struct("=IIIIII")  # version, pid; twice effective, permitted, inheritable
+
+_OLD = "a kernel older than 6.18 will not tell subflows from other TCP sockets"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -31,9 +34,8 @@ class Capability(IntEnum):
 def drop(user: str, log: Callable[[str], None]) -> None:
     """Become `user`, keep CAP_NET_ADMIN and log what came of it.  Errors are become's."""
     become(user, [Capability.CAP_NET_ADMIN], log)
-    name, able = _user(), net_admin()
-    log(f"running as {name} with {'CAP_NET_ADMIN' if able else 'no capability'}"
-        + ("" if able else ": a kernel older than 6.18 will not tell subflows from other TCP sockets"))
+    able = net_admin()
+    log(f"running as {_user()} with {'CAP_NET_ADMIN' if able else f'no capability: {_OLD}'}")
 
 
 def become(user: str, capabilities: Collection[Capability], log: Callable[[str], None]) -> None:
@@ -58,6 +60,13 @@ def become(user: str, capabilities: Collection[Capability], log: Callable[[str],
             log(f"{names} could not be kept: {os.strerror(ctypes.get_errno())}")
             _libc.capset(header, _DATA.pack(0, 0, 0, 0, 0, 0))
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def give_up(log: Callable[[str], None]) -> None:
+    """Give up CAP_NET_ADMIN, too: nothing is wanted that it is for."""
+    if net_admin():
+        _libc.capset(_HEADER.pack(_CAPABILITY_VERSION_3, 0), _DATA.pack(0, 0, 0, 0, 0, 0))
+        log(f"events and nftables are off, CAP_NET_ADMIN is given up: {_OLD}")
 
 
 def net_admin() -> bool:

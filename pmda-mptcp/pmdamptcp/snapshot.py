@@ -9,7 +9,8 @@ from itertools import zip_longest
 from time import thread_time
 from typing import Any, Callable, Dict, List, Optional, Sized, Tuple
 
-from .config import Config
+from .config import Config, Processes
+from .credentials import Viewer
 from .endpoints import EndpointRow, Endpoints
 from .flows import Connection, Path, Subflow
 from .kernel import interfaces, netstat, nftables, path_manager, sysctl
@@ -34,6 +35,7 @@ class Snapshot:
         self._config, self._log, self._privileged, self._owners = config, log, privileged, owners
         self._wanted: List[Any] = []  # connections and services whose owners were asked for last
         self._owned: Tuple[Dict[int, Connection], Dict[int, Owned]] = {}, {}
+        self.viewer = Viewer()  # who asks now
         self.samples = 0
         self.sample_cpu = 0.0  # seconds
         self.counters = Source(netstat.PATH, netstat.read, log)
@@ -170,8 +172,13 @@ class Snapshot:
         return self._owned[1]
 
     def owner(self, row: Row) -> Optional[Process]:
-        """The process that has a socket open, if that is known."""
-        return self._owners.of(row.inode) if self._owners else None
+        """The process that has a socket open, if that is known.  Raises PermissionError if the viewer may not know."""
+        if not self._owners:
+            return None
+        found = self._owners.of(row.inode)
+        if self._config.processes is not Processes.ALL and not self.viewer.sees(found.uid if found else None):
+            raise PermissionError
+        return found
 
     def _read_services(self) -> Optional[Dict[int, Service]]:
         if not self.subflows_known:

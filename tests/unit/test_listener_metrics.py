@@ -4,7 +4,8 @@
 import errno
 
 import pytest
-from pmdamptcp.config import Config
+from pmdamptcp.config import Config, Processes
+from pmdamptcp.credentials import Viewer
 from pmdamptcp.kernel import nftables, pm_events
 from pmdamptcp.kernel.nftables import Wire
 from pmdamptcp.kernel.processes import Process
@@ -180,6 +181,7 @@ def test_owners_of_connections_and_services(kernel, log):
     kernel.listeners = [message for message in m.sockets("mptcp_dump_host-b_af10.bin") if message[17] == m.LISTEN]
     owners = Owners({first: Process(7, "seven"), 1111712: Process(9, "nine")})
     snapshot = Snapshot(Config(sample_age=0.1), log, True, owners)
+    snapshot.viewer = Viewer(0, True)
     assert list(named(snapshot, "mptcp.connection.pid").values()) == [7]
     assert list(named(snapshot, "mptcp.connection.command").values()) == ["seven"]
     assert named(snapshot, "mptcp.service.pid") == {"5040": 9}
@@ -245,3 +247,29 @@ def test_wires_that_cannot_be_read(kernel, log, monkeypatch):
         assert values(snapshot, "mptcp.interface.wire.in.bytes") == {}
         kernel.clock.now += 1
     assert len(log) == 1 and "mptcp.nft" in log[0]
+
+
+def test_owners_for_those_who_may_know(kernel, log):
+    """A user sees the own ones; whoever has no credentials is told that it may not, which is not "nobody has it"."""
+    first, second = sorted({one["ino"] for family in ("af2", "af10")
+                            for one in m.truth(f"mptcp_dump_host-a_{family}.txt")})[:2]
+    owners = Owners({first: Process(7, "seven", 1000), second: Process(8, "eight", 0)})
+    snapshot = Snapshot(Config(sample_age=0.1), log, True, owners)
+    snapshot.refresh_owners()
+
+    def pids(viewer, asked=snapshot):
+        asked.viewer = viewer
+        found = []
+        for owner, row in asked.owned_connections.values():
+            try:
+                found.append(getattr(owner(row), "pid", None))
+            except PermissionError:
+                found.append("hidden")
+        return sorted(set(found), key=str)
+
+    assert pids(Viewer(0, True)) == [7, 8, None] or pids(Viewer(0, True)) == [7, 8]
+    assert pids(Viewer(1000)) == [7, "hidden"]
+    assert pids(Viewer(1001)) == pids(Viewer()) == ["hidden"]
+    everybody = Snapshot(Config(sample_age=0.1, processes=Processes.ALL), log, True, owners)
+    everybody.refresh_owners()
+    assert 7 in pids(Viewer(), everybody) and "hidden" not in pids(Viewer(), everybody)

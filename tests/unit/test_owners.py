@@ -338,10 +338,10 @@ def test_a_socket_that_nobody_has(one, inode, log):
 @pytest.mark.parametrize(
     "answer",
     [
-        struct.pack("=I", 2) + 2 * struct.pack("=II48s", 5, 1, b"more than asked"),
+        struct.pack("=I", 2) + 2 * struct.pack("=III48s", 5, 1, 0, b"more than asked"),
         struct.pack("=I", 0xFFFFFFFF),
-        struct.pack("=III48s", 1, 6, 1, b"not asked"),
-        struct.pack("=III48s", 1, 5, 0, b"no pid"),
+        struct.pack("=IIII48s", 1, 6, 1, 0, b"not asked"),
+        struct.pack("=IIII48s", 1, 5, 0, 0, b"no pid"),
         struct.pack("=II", 1, 5),
         b"\1\0",
         b"",
@@ -385,12 +385,12 @@ def test_a_name_that_would_harm(make, monkeypatch):
 
     def live(channel, *_):
         channel.recv(100)
-        channel.sendall(struct.pack("=III48s", 1, 5, 7, b"\xff\x1b[2J"))
+        channel.sendall(struct.pack("=IIII48s", 1, 5, 7, 1000, b"\xff\x1b[2J"))
         channel.recv(100)
         os._exit(0)
 
     monkeypatch.setattr(owners, "_live", live)
-    assert find(make(), 5) == Process(7, "\ufffd?[2J")
+    assert find(make(), 5) == Process(7, "\ufffd?[2J", 1000)
 
 
 # When to ask: no child is needed for that.
@@ -438,12 +438,12 @@ def test_owners_are_asked_once_a_minute_all_together(clock, log):
     """However late the second came."""
     one = owners.Owners(log)
     one._wanted = {1}
-    times = asked_at(one, clock, 30, lambda due: [(inode, 7, b"a") for inode in due])
+    times = asked_at(one, clock, 30, lambda due: [(inode, 7, 0, b"a") for inode in due])
     assert times == [0, 20]  # the clock's minute ends at 1020
     one._wanted = {1, 2}
     clock.now = 1035.0
     assert one._due(clock.now) == {2}
-    one._note({2}, [(2, 8, b"b")])
+    one._note({2}, [(2, 8, 0, b"b")])
     assert one._due(1079.0) == set()
     assert one._due(1080.0) == {1, 2}
 
@@ -452,8 +452,8 @@ def test_an_owner_that_changes_or_goes(clock, log):
     """The last answer counts."""
     one = owners.Owners(log)
     one._wanted = {1}
-    one._note({1}, [(1, 7, b"systemd")])
-    one._note({1}, [(1, 7, b"sshd")])
+    one._note({1}, [(1, 7, 0, b"systemd")])
+    one._note({1}, [(1, 7, 0, b"sshd")])
     assert one.of(1) == Process(7, "sshd")
     one._note({1}, [])
     assert one.of(1) is None
@@ -466,7 +466,7 @@ def test_what_is_not_wanted_is_forgotten(clock, log):
     for first in range(0, 1000, 10):
         one._wanted = set(range(first, first + 20))
         due = one._due(clock.now)
-        one._note(due, [(inode, 7, b"a") for inode in due if inode % 2])
+        one._note(due, [(inode, 7, 0, b"a") for inode in due if inode % 2])
         assert one._known.keys() == one._wanted
 
 

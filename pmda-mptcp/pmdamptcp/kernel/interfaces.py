@@ -63,9 +63,13 @@ def _whole() -> Iterator[None]:
 
 
 def _text(name: Union[str, bytes]) -> str:
-    """A name as PCP can show it: the kernel allows any bytes in one, PCP only UTF-8."""
+    """A name as PCP can show it: the kernel allows any bytes in one, PCP only UTF-8.
+
+    What is not printable, such as a terminal's control characters, becomes a question mark.
+    """
     raw = name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")
-    return raw.decode("utf-8", "replace").replace("\0", "?")
+    text = raw.decode("utf-8", "replace")
+    return text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)
 
 
 class Changes:

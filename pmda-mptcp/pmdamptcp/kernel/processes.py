@@ -19,6 +19,7 @@ class Process(NamedTuple):
 
     pid: int
     command: str  # what the kernel calls it, at most 15 bytes
+    uid: int = 0  # who may look into it: its user, or root alone, as for one that changed its user
 
 
 def owners(inodes: Collection[int], path: str = PATH) -> Dict[int, Process]:
@@ -39,7 +40,7 @@ def owners(inodes: Collection[int], path: str = PATH) -> Dict[int, Process]:
         if held:
             try:
                 with open(f"{path}/{pid}/comm", "rb") as file:
-                    process = Process(pid, text(file.read()))
+                    process = Process(pid, text(file.read()), os.stat(f"{path}/{pid}/fd").st_uid)
             except OSError:
                 continue  # ended just now: another may have them
             for link in held:
