@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, List, Optional, Sized, Tuple
 
 from .config import Config, Processes
 from .credentials import Viewer
+from .devices import Devices
 from .endpoints import EndpointRow, Endpoints
 from .flows import Connection, Path, Subflow
 from .kernel import interfaces, netstat, nftables, path_manager, sysctl
@@ -41,7 +42,7 @@ class Snapshot:
         self.counters = Source(netstat.PATH, netstat.read, log)
         self.settings = Source(sysctl.PATH, sysctl.read, log)
         self.path_manager = Source("path manager", path_manager.read, log)
-        self.traffic = Source("device counters", interfaces.traffic, log)
+        self.traffic = Source("device counters", Devices(interfaces.traffic).read, log)
         self.topology = Topology(log)
         self.sampler = Sampler(self.topology, config.instances, log)
         self._sockets = Source("sock_diag", self.sampler.take, log)

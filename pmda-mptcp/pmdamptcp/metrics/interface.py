@@ -87,6 +87,9 @@ TRAFFIC: Group[Path] = Group(10, INTERFACES, Snapshot.refresh_sockets, (
 ), rows=_totals)
 
 
+_ANEW = " It goes on where a device of the same name is made anew, which begins at 0 itself."
+
+
 def _devices(snapshot: Snapshot) -> Dict[int, Tuple[Path, Optional[Traffic]]]:
     """(path, its device counters or None), by instance."""
     traffic = snapshot.traffic.value or {}
@@ -102,8 +105,9 @@ DEVICES: Group[Tuple[Path, Optional[Traffic]]] = Group(11, INTERFACES, Snapshot.
     Metric("mptcp.interface.total.in.bytes", U64, COUNTER, BYTE, lambda row: row[1] and row[1].received,
            "All bytes that the device received",
            "The device's own counter, headers and other traffic included, as network.interface.in.bytes: for "
-           "the share that MPTCP has in a link's traffic."),
+           "the share that MPTCP has in a link's traffic." + _ANEW),
     Metric("mptcp.interface.total.out.bytes", U64, COUNTER, BYTE, lambda row: row[1] and row[1].sent,
            "All bytes that the device sent",
-           "The device's own counter, headers and other traffic included, as network.interface.out.bytes."),
+           "The device's own counter, headers and other traffic included, as network.interface.out.bytes."
+           + _ANEW),
 ), rows=_devices)
