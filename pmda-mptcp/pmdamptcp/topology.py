@@ -4,6 +4,8 @@
 from operator import attrgetter
 from typing import Callable, Dict, Iterable, List, Optional
 
+from pyroute2.netlink.exceptions import NetlinkDumpInterrupted
+
 from .flows import Path, Subflow
 from .kernel import interfaces, routes
 from .source import Source
@@ -25,6 +27,7 @@ class Topology:
         self._lookup = Source("route lookup", self._ask, log)
         self._changes: Optional[interfaces.Changes] = None
         self._changed = True
+        self._cut_short = False  # did an address come or go while they were read?
         self._by_index: Dict[int, Path] = {}
         self._ids: Ids[str] = Ids()
         self._egress: Dict[bytes, Optional[int]] = {}  # cached lookups
@@ -44,7 +47,7 @@ class Topology:
             if self._links.value is None:
                 for path in self.paths.values():
                     path.up = None
-            self._changed = False
+            self._changed = self._cut_short
             self._egress.clear()
             self.rerouted = True
 
@@ -91,7 +94,11 @@ class Topology:
 
     def _read(self) -> bool:
         links = interfaces.links()
-        self.owners = interfaces.addresses()
+        self._cut_short = False
+        try:
+            self.owners = interfaces.addresses()
+        except NetlinkDumpInterrupted:
+            self._cut_short = True  # what is known of them is used until they can be read
         ids = self._ids.of([*(link.name for link in links),
                             *(name for name, path in self.paths.items() if path.carried)])
         self.paths = {name: self.paths.get(name) or Path(number, name) for name, number in ids.items()}
