@@ -111,7 +111,7 @@ _ENDPOINTS = look.table(
         column("instance", ("displayName", "endpoint")),
         column("live subflows", *coloured([(None, BAD), (1, "transparent")]), width=110),
         column("packets leave", *worded({"0": ("as they should", GOOD), "1": ("by another link", BAD)}), width=130),
-        column("owner", width=90), column("meant for", width=115), column("flags", width=130)],
+        column("owner", width=90), column("meant for", width=130), column("flags", width=130)],
     width=16, height=7)
 
 _LINKS = Section("What breaks if a link goes now?", [
@@ -126,7 +126,7 @@ _LINKS = Section("What breaks if a link goes now?", [
             column("of link out", unit="percentunit", width=100),
             column("resent", *coloured([(None, "transparent"), (0.02, WARN), (0.1, BAD)]), unit="percentunit",
                    width=110),
-            column("sole path", *coloured(_ALONE), width=90), column("stalled", *coloured(_ALONE), width=80),
+            column("sole path", *coloured(_ALONE), width=115), column("stalled", *coloured(_ALONE), width=110),
             column("subflows", width=110), column("backup", width=80)],
         height=7),
     _HANG, _ENDPOINTS,
