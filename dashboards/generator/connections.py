@@ -12,12 +12,12 @@ STATE = (
     ("lost paths", "mptcp.connection.live_subflows_most - mptcp.connection.live_subflows"))
 
 STATE_COLUMNS = (
-    column("program", width=135), column("state", width=75),
+    column("program", width=115), column("state", width=75),
     column("protocol", *worded({"0": ("MPTCP", GOOD), "1": ("TCP", WARN)}), width=80),
     column("live paths", *coloured([(None, BAD), (1, WARN), (2, "transparent")]), width=85),
     column("lost paths", *coloured([(None, "transparent"), (1, WARN)]), width=85))
 
-TIMES = (column("unacked", unit="bytes", width=85), column("idle in", unit="ms", width=110),
+TIMES = (column("unacked", unit="bytes", width=85), column("idle in", unit="ms", width=90),
          column("idle out", unit="ms", width=85))
 
 _TABLE = look.table(
