@@ -189,7 +189,8 @@ def test_what_is_gone_has_no_value(scene):
         refresh(pages)
         port = str(held.port)
         assert instances(pages, port), "the new connection is nowhere"
-    wait_for(lambda: not lab.client.sockets("state", "established", f"( dport = :{port} )"))
+    for host in (lab.client, lab.server):
+        wait_for(lambda host=host: not host.sockets("state", "established", f"( sport = :{port} or dport = :{port} )"))
     time.sleep(0.2)  # the agent's sample is at most so old
     refresh(pages)
     assert not instances(pages, port), "a connection that ended is still told"
