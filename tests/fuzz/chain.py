@@ -23,7 +23,8 @@ def corpus():
         m.event(m.CREATED, TOKEN, *ends.values()), m.event(m.SUB_ESTABLISHED, TOKEN, *ends.values(), backup=1),
         m.event(m.SUB_CLOSED, TOKEN, *ends.values(), error=110, reason=2), m.event(m.CLOSED, TOKEN),
         m.event(m.SUB_PRIORITY, TOKEN, *ends.values(), backup=0), m.event(m.ANNOUNCED, TOKEN),
-        m.subflow(1, TOKEN, received=10, sent=20, **ends), m.subflow(2, TOKEN, flags=m.JOINED_BY_US, sent=1 << 40, **ends),
+        m.subflow(1, TOKEN, received=10, sent=20, **ends),
+        m.subflow(2, TOKEN, flags=m.JOINED_BY_US, sent=1 << 40, **ends),
         m.connection(10**6 + TOKEN, TOKEN, info={"subflows": 2, "bytes_received": 99}, **ends),
         m.connection(5, TOKEN + 1, flags=1, info_length=40, **ends), m.connection(6, 7, state=m.LISTEN, **ends),
         m.destroyed(1, received=1000, sent=2000, retrans=3, **ends), m.zeroed(1, **ends), m.plain_tcp(77, **ends)]
@@ -94,8 +95,9 @@ class Chain(Host):
         need(len(ledger) == len(flows) == len(set(flows)), "flows", len(ledger), len(flows), len(set(flows)))
         need(all(flow in flow.connection.flows for flow in flows), "a flow that its connection does not know")
         paths = self.sampler.topology.paths.values()
-        open_, going = sum(path.opened - path.closed for path in paths), [one for one in flows if one.carrier and not one.ended]
-        need(open_ == len(going), "opened less closed", open_, len(going))
+        going = sum(1 for one in flows if one.carrier and not one.ended)
+        left = sum(path.opened - path.closed for path in paths)
+        need(left == going, "opened less closed", left, going)
         need(sum(sample.routes.values()) == len(sample._subflows) and all(n > 0 for n in sample.routes.values()),
              "routes", sample.routes)
         for path in paths:

@@ -10,11 +10,12 @@ from random import Random
 from struct import Struct
 
 _HEADER, _ATTRIBUTE = Struct("=IHHII"), Struct("=HH")
-_EDGES = (0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 19, 20, 21, 0x7F, 0x80, 0xFF, 0x100, 0x3FFF, 0x4000, 0x7FFF, 0x8000, 0xFFFF,
-          0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 63, (1 << 64) - 1)
+_EDGES = (0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 19, 20, 21, 0x7F, 0x80, 0xFF, 0x100, 0x3FFF, 0x4000, 0x7FFF, 0x8000,
+          0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 63, (1 << 64) - 1)
 _WORDS = tuple(Struct(code) for code in "=B =H =I =Q !H".split())
-_TOKENS = (b"", b"0", b"-1", b"1_0", b"+1", b"\xb2", b"\xd9\xa3", b"4294967296", b"18446744073709551616", b"9" * 5000, b"1e9",
-           b"nan", b"inf", b"\0", b"\xff", b"\xed\xa0\x80", b"\x1b[2J", b"%s%n", b"[" * 40, b"{}", b"null", b"true", b"\r")
+_TOKENS = (b"", b"0", b"-1", b"1_0", b"+1", b"\xb2", b"\xd9\xa3", b"4294967296", b"18446744073709551616", b"9" * 5000,
+           b"1e9", b"nan", b"inf", b"\0", b"\xff", b"\xed\xa0\x80", b"\x1b[2J", b"%s%n", b"[" * 40, b"[" * 5000, b"{}",
+           b"null", b"true", b"\r")
 MOST = 1 << 15  # bytes: the kernel's own buffers are no larger
 
 
@@ -147,7 +148,8 @@ def header(mutator, data):
         if mutator.choose(4):
             found[place:place + 2] = (new & 0xFFFF).to_bytes(2, "little")
         else:
-            found[place + 2:place + 4] = (mutator.choose(24) | mutator.pick((0, 0, 0x8000, 0x4000))).to_bytes(2, "little")
+            kind = mutator.choose(24) | mutator.pick((0, 0, 0x8000, 0x4000))
+            found[place + 2:place + 4] = kind.to_bytes(2, "little")
     elif mutator.choose(3):
         found[place:place + 4] = (new & 0xFFFFFFFF).to_bytes(4, "little")
     else:

@@ -93,7 +93,8 @@ def subflow(message):
     (first, token), (second, flags) = nest.get(2, (0, b"")), nest.get(8, (0, b""))
     if len(info) < 216 or len(token) != 4 or len(flags) != 4 or first >= second or found[19][0] < start:
         return None
-    return (*_head(message), info[2], _word(info, 68, _U32), *_bytes(info), _word(token, 0, _U32), _word(flags, 0, _U32))
+    state = info[2], _word(info, 68, _U32)
+    return (*_head(message), *state, *_bytes(info), _word(token, 0, _U32), _word(flags, 0, _U32))
 
 
 def _head(message):

@@ -49,7 +49,8 @@ class Report(NamedTuple):
         """Two runs of one target; of what cannot be summed up, the worst."""
         return Report(self.name, self.seed, *(one + two for one, two in zip(self[2:6], other[2:6])),
                       max(self.signatures, other.signatures), max(self.longest, other.longest),
-                      max(self.memory, other.memory, key=lambda pair: pair[1] - pair[0]), self.findings + other.findings)
+                      max(self.memory, other.memory, key=lambda pair: pair[1] - pair[0]),
+                      self.findings + other.findings)
 
 
 class Hang(BaseException):
@@ -98,15 +99,15 @@ def run(target, count: int, seed: int, seconds: float = float("inf")) -> Report:
             before = perf_counter()
             try:
                 good, bad, signature = feed(data)
+                took = perf_counter() - before
+                if took > longest:
+                    longest = max(longest, took if took < SHORT else _cpu(feed, data))
             except (Exception, Hang) as fault:  # whatever it is, it is a finding
                 what = _what(fault)
                 if what.splitlines()[-1] not in kinds and len(findings) < 20:
                     kinds.add(what.splitlines()[-1])
                     findings.append(Finding(what, index, data))
                 continue
-            took = perf_counter() - before
-            if took > longest:
-                longest = max(longest, took if took < SHORT else _cpu(feed, data))
             accepted += bool(good)
             refused += bool(bad)
             if signature not in signatures and len(signatures) < _SIGNATURES:
@@ -114,7 +115,7 @@ def run(target, count: int, seed: int, seconds: float = float("inf")) -> Report:
                 mutator.keep(data)
             if index == count // 10:
                 begun = memory()
-            if not index % 256 and perf_counter() - start > seconds:
+            if not index % 16 and perf_counter() - start > seconds:
                 break
     end = memory()
     return Report(target.name, seed, index + 1, perf_counter() - start, accepted, refused, len(signatures), longest,
@@ -159,8 +160,8 @@ def table(reports) -> str:
              f"{'longest':>10}{'memory begin/end':>18}"]
     for one in reports:
         begin, end = (f"{size / 2**20:.1f}" for size in one.memory)
-        lines.append(f"{one.name:<16}{one.inputs:>10}{one.inputs / one.seconds:>8.0f}{one.accepted:>10}{one.refused:>10}"
-                     f"{one.signatures:>8}{one.longest * 1e3:>7.1f} ms{begin:>10} / {end} MB")
+        lines.append(f"{one.name:<16}{one.inputs:>10}{one.inputs / one.seconds:>8.0f}{one.accepted:>10}"
+                     f"{one.refused:>10}{one.signatures:>8}{one.longest * 1e3:>7.1f} ms{begin:>10} / {end} MB")
     whole = sum(one.inputs for one in reports)
     lines.append(f"{'all':<16}{whole:>10}  {sum(one.seconds for one in reports):.0f} s, "
                  f"{sum(len(one.findings) for one in reports)} findings")

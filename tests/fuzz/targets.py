@@ -417,7 +417,8 @@ def _nftables(_patch):
 
 
 def _nft_corpus():
-    elements = [{"elem": {"val": name, "counter": {"packets": 62684, "bytes": 1971749723}}} for name in ("lo", "l1", "l2")]
+    counter = {"packets": 62684, "bytes": 1971749723}
+    elements = [{"elem": {"val": name, "counter": counter}} for name in ("lo", "l1", "l2")]
     head = {"metainfo": {"version": "1.0.6", "release_name": "x", "json_schema_version": 1}}
     whole = {"family": "inet", "name": "received", "table": "pcp_mptcp", "type": "ifname", "handle": 3, "size": 1024}
     return [json.dumps({"nftables": [head, {"set": one}]}).encode() for one in (whole, {**whole, "elem": elements})]
@@ -452,7 +453,8 @@ def _owners(_patch):
 
 def _owners_corpus():
     rows = [(inode, 100 + inode, f"name-{inode}".encode()) for inode in (7, 8, 9)]
-    return [owners._COUNT.pack(count) + b"".join(owners._OWNER.pack(*row) for row in rows[:count]) for count in range(4)]
+    packed = [owners._OWNER.pack(*row) for row in rows]
+    return [owners._COUNT.pack(count) + b"".join(packed[:count]) for count in range(4)]
 
 
 def _config(patch):
@@ -466,7 +468,8 @@ def _config(patch):
         for line in log:
             text(line)  # else PCP's log raises
             need("\n" not in line, "two lines", line)
-        need(0 <= found.sample_age <= 60 and 0 <= found.instances < 1 << 31 and 0 <= found.receive_buffer <= 1 << 30, found)
+        need(0 <= found.sample_age <= 60 and 0 <= found.instances < 1 << 31, found)
+        need(0 <= found.receive_buffer <= 1 << 30, found)
         need(all(type(one) is type(default) for one, default in zip(found, config.Config())), found)
         return found != config.Config(), bool(log), (found == config.Config(), len(log))
     return feed
@@ -492,18 +495,19 @@ def _lines(name):
 
 _CONFIG = (b"# comment\n[mptcp]\nsample_age = 0.5\ninstances = 100\nlistener = yes\nreceive_buffer = 65536\n"
            b"processes = no\nnftables = on\n[other]\nkey = value\n  more\n")
-_DEV = (b"Inter-|   Receive                                                |  Transmit\n"
-        b" face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier"
-        b" compressed\n"
-        b"    lo: 454293042  227798    0    0    0     0          0         0 454293042  227798    0    0    0     0       0"
-        b"          0\n  eth0: 509425053   16944    0    0    0     0          0         0  1293904   13228    0    0    0"
-        b"     0       0          0\n")
+_DEV = (
+    b"Inter-|   Receive                                                |  Transmit\n"
+    b" face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier\n"
+    b"    lo: 454293042  227798    0    0    0     0          0         0 454293042  227798    0    0    0   0  0 0\n"
+    b"  eth0: 509425053   16944    0    0    0     0          0         0   1293904   13228    0    0    0   0  0 0\n")
 _SOCKSTAT = b"sockets: used 222\nTCP: inuse 5 orphan 0 tw 2 alloc 9 mem 1\nUDP: inuse 3 mem 0\nTCP6: inuse 4\n"
 
 TARGETS = (
     Target("events", _broadcasts("pm_events"), _events, 20),
-    Target("ends", _broadcasts("tcp_destroy"), _sockets(inet_diag.CLOSED, oracle.closed, inet_diag.TCP_INFO), 9, body=88),
-    Target("subflows", _dumps("tcp"), _sockets(socket.IPPROTO_TCP, oracle.subflow, inet_diag.TCP_INFO), 6, body=88),
+    Target("ends", _broadcasts("tcp_destroy"),
+           _sockets(inet_diag.CLOSED, oracle.closed, inet_diag.TCP_INFO), 9, body=88),
+    Target("subflows", _dumps("tcp"),
+           _sockets(socket.IPPROTO_TCP, oracle.subflow, inet_diag.TCP_INFO), 6, body=88),
     Target("connections", _dumps("mptcp"), _sockets(m.MPTCP, oracle.connection, inet_diag.MPTCP_INFO), 5, body=88),
     Target("plain sockets", _dumps("tcp"), _sockets(inet_diag.PLAIN, oracle.plain, inet_diag.TCP_INFO), 2, body=88),
     Target("lookups", _answers, _look_up, 4, body=88),

@@ -73,6 +73,27 @@ def test_a_shape_is_learned_once_and_again_when_it_no_longer_fits():
     assert (decoder.messages, decoder.malformed) == (8, 0)
 
 
+def test_shapes_without_end_are_forgotten():
+    """A kernel has some ten; whoever sends others gets no memory for them."""
+    decoder = Decoder(m.EVENTS_FAMILY, pm_events.learn)
+    for length in range(4, 3000):
+        assert len(list(decoder.decode([m.generic(3, [(1, bytes(length))])]))) == 1
+    assert len(decoder._layouts) <= 1000
+
+
+def test_an_attribute_that_is_there_twice():
+    """The last counts; where the first ends is a part of the layout, too."""
+    def event(length):
+        pairs = bytearray(m.pack([(1, b"1111"), (3, b"\1"), (1, b"2222")]))
+        pairs[:2] = length.to_bytes(2, "little")
+        body = bytes([3, 1, 0, 0]) + pairs
+        return m.HEADER.pack(16 + len(body), m.EVENTS_FAMILY, 0, 0, 0) + body
+    decoder = Decoder(m.EVENTS_FAMILY, pm_events.learn)
+    assert [one.token for one, *_ in decoder.decode([event(8)])] == [int.from_bytes(b"2222", "little")]
+    # 24 bytes long, it swallows the others: there is but one token, and it is another.
+    assert [one.token for one, *_ in decoder.decode([event(24)])] == [int.from_bytes(b"1111", "little")]
+
+
 @pytest.mark.parametrize("kind", [m.NLMSG_DONE, m.NLMSG_ERROR, 29])
 def test_messages_of_another_type_are_passed_over(kind):
     """Not learned, not counted; what follows is served."""

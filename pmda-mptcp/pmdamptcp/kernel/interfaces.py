@@ -2,8 +2,7 @@
 """Links, addresses and device counters, and word of their changes (rtnetlink(7))."""
 
 import errno
-from contextlib import contextmanager
-from typing import Dict, Iterator, List, NamedTuple, Union
+from typing import Dict, List, NamedTuple, Union
 
 import psutil
 from pyroute2 import IPRoute
@@ -26,7 +25,7 @@ class Traffic(NamedTuple):
 
 def links() -> List[Link]:
     """Every link of this network namespace.  Raises OSError, ValueError, NetlinkError."""
-    with IPRoute() as route, _whole():
+    with IPRoute() as route, netlink.sensible():
         return [Link(link["index"], _text(link.get_attr("IFLA_IFNAME")),
                      link["flags"] & (IFF_UP | IFF_LOWER_UP) == IFF_UP | IFF_LOWER_UP)
                 for link in route.get_links()]
@@ -34,7 +33,7 @@ def links() -> List[Link]:
 
 def addresses() -> Dict[str, int]:
     """Address -> index of the link that owns it.  Raises OSError, ValueError, NetlinkError."""
-    with IPRoute() as route, _whole():
+    with IPRoute() as route, netlink.sensible():
         found = {entry.get_attr("IFA_LOCAL") or entry.get_attr("IFA_ADDRESS"): entry["index"]
                  for entry in route.get_addr()}
     return {address: index for address, index in found.items() if isinstance(address, str)}
@@ -42,7 +41,7 @@ def addresses() -> Dict[str, int]:
 
 def traffic() -> Dict[str, Traffic]:
     """Device name -> counters.  Raises OSError, ValueError."""
-    with _whole():
+    with netlink.sensible():
         return {_text(name): Traffic(_counter(counters.bytes_recv), _counter(counters.bytes_sent))
                 for name, counters in psutil.net_io_counters(pernic=True, nowrap=False).items()}
 
@@ -51,15 +50,6 @@ def _counter(value: int) -> int:
     if not 0 <= value < 1 << 64:
         raise ValueError(f"a counter of {value}")
     return value
-
-
-@contextmanager
-def _whole() -> Iterator[None]:
-    """What lacks something that is always there is an answer that cannot be read: ValueError."""
-    try:
-        yield
-    except (AssertionError, AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"an answer that makes no sense: {error!r}") from None
 
 
 def _text(name: Union[str, bytes]) -> str:

@@ -8,6 +8,7 @@ bulk socket dumps and bulk route look-ups.
 import errno
 import os
 import socket
+from contextlib import contextmanager
 from struct import Struct, error as StructError
 from typing import Dict, Iterator, Tuple
 
@@ -30,6 +31,15 @@ TIMEOUT = 2.0  # seconds; the kernel answers at once, this only ends a fault
 
 class Malformed(ValueError):
     """A message whose lengths contradict each other."""
+
+
+@contextmanager
+def sensible() -> Iterator[None]:
+    """What a library stumbles over, or does not find although it is always there, is Malformed as well."""
+    try:
+        yield
+    except (ArithmeticError, AssertionError, AttributeError, KeyError, TypeError) as error:
+        raise Malformed(f"an answer that makes no sense: {error!r}") from None
 
 
 def align(length: int) -> int:

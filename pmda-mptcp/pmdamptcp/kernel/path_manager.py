@@ -10,6 +10,7 @@ from typing import Any, Optional
 from pyroute2 import MPTCP
 
 from ..records import Endpoint, Limits, PathManager
+from . import netlink
 
 #: Endpoint flags by name: MPTCP_PM_ADDR_FLAG_*.
 FLAGS = {"signal": 0x01, "subflow": 0x02, "backup": 0x04, "fullmesh": 0x08, "implicit": 0x10, "laminar": 0x20}
@@ -21,7 +22,7 @@ def read() -> PathManager:
     Raises OSError (no such family: a kernel without MPTCP), ValueError and
     pyroute2's NetlinkError, which the kernel's refusal comes as.
     """
-    with MPTCP() as kernel:
+    with MPTCP() as kernel, netlink.sensible():
         limits = list(kernel.limits("show"))
         endpoints = [_endpoint(message) for message in kernel.endpoint("show")]
     first = limits[0] if limits else None
@@ -42,8 +43,6 @@ def _endpoint(message: Any) -> Optional[Endpoint]:
     nest = message.get_attr("MPTCP_PM_ATTR_ADDR")
     if nest is None:
         return None
-    if isinstance(nest, bytes):
-        raise ValueError(f"an endpoint is {nest!r}")
     address = nest.get_attr("MPTCP_PM_ADDR_ATTR_ADDR4") or nest.get_attr("MPTCP_PM_ADDR_ATTR_ADDR6")
     if address is None:
         return None  # then it is none, whatever else it has
