@@ -8,6 +8,9 @@ import signal
 import subprocess
 import threading
 import time
+from typing import Callable, FrozenSet, NamedTuple
+
+from pcp import pmapi
 
 from . import network
 from .common import run, wait_for
@@ -110,8 +113,8 @@ def switched_off(lab, host):
 
 
 @contextlib.contextmanager
-def netstat(lab, host, **unused):
-    """/proc/net/netstat cannot be read, or what it says is nonsense: unreadable, a directory, empty, two kinds of nonsense.
+def netstat_unreadable(lab, host):
+    """/proc/net/netstat cannot be read, or what it says is nonsense, or it is empty, or a directory.
 
     All other files there are the agent's own as before.
     """
@@ -144,7 +147,6 @@ def netstat(lab, host, **unused):
 def none_of(host, metric):
     """Wait until a metric has no value."""
     def gone():
-        from pcp import pmapi
         try:
             return host.pminfo(metric) == {}
         except pmapi.pmErr:
@@ -202,8 +204,8 @@ def slow_pmcd(lab, host):
     """pmcd stands still for some seconds, the agent does not."""
     del lab
     with stopped(host.pmcd.pid):
-        yield
         time.sleep(2)
+    yield
 
 
 @contextlib.contextmanager
@@ -214,3 +216,33 @@ def helper_killed(lab, host):
     os.kill(host.agent_pid("pmdamptcp-proc"), signal.SIGKILL)
     wait_for(lambda: host.pminfo("mptcp.connection.pid") == {}, message="owners are still told")
     yield
+
+
+class Fault(NamedTuple):
+    """`provoke(lab, host)` is a context manager; meanwhile the metrics `silent` have no value, and the link may be down."""
+
+    provoke: Callable
+    silent: FrozenSet[str] = frozenset()
+    link_down: bool = False
+
+    def __str__(self):
+        return self.provoke.__name__
+
+
+#: What is looked at one by one: from each source something.
+GAUGES = frozenset({"mptcp.connections", "mptcp.subflows"})
+COUNTERS = frozenset({"mptcp.interface.in.bytes", "mptcp.interface.subflows_opened", "mptcp.event.created"})
+READ = frozenset({"mptcp.mib.mpcapablesyntx", "mptcp.sysctl.enabled", "mptcp.pm.endpoints"})
+OWNERS = frozenset({"mptcp.connection.pid"})
+
+FAULTS = (
+    Fault(renamed, link_down=True),
+    Fault(recreated, link_down=True),
+    Fault(moved, link_down=True),
+    Fault(churned),
+    Fault(switched_off),
+    Fault(netstat_unreadable, frozenset({"mptcp.mib.mpcapablesyntx"})),
+    Fault(no_descriptors, GAUGES | READ),
+    Fault(log_full, GAUGES | READ),
+    Fault(slow_pmcd),
+)

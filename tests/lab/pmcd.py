@@ -53,6 +53,7 @@ class PrivatePcp:
     def __init__(self):
         self.agent = AGENT
         self.pmcd = None
+        self.patience = 15  # seconds that pmcd gives an agent to answer, on a machine that has much else to do; usual: 5
         self._agent_options = ()
         self._agent_env = {}
 
@@ -112,14 +113,15 @@ class PrivatePcp:
 
     def _start_pmcd(self):
         conf = pcp_conf()
-        # -t, -q: patience with agents on a machine that has much else to do.
+        # -q: patience with agents that start.
         # PCP_BINADM_DIR: pmcd is not in PATH.  -U root: there is no pmdaroot
         # here to start the agent as root, so pmcd itself stays root.
         with open(self.work / "log/pmcd.out", "w", encoding="utf-8") as out:
             self.pmcd = self.popen(
                 Path(conf["PCP_BINADM_DIR"]) / "pmcd", "-f", "-A", "-U", "root",
                 "-c", self.work / "pmcd.conf", "-n", self.work / "root",
-                "-s", self.pcp_socket, "-l", self.work / "log/pmcd.log", "-x", "fatal", "-t", "15", "-q", "15",
+                "-s", self.pcp_socket, "-l", self.work / "log/pmcd.log", "-x", "fatal",
+                "-t", self.patience, "-q", "15",
                 stdout=out, stderr=out, cwd=self.work / "log",
                 env=dict(self.env, PYTHONWARNINGS="error", **self._agent_env))
         try:
