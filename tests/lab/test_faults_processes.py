@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,14 @@ def answers(host):
     return False
 
 
+def ended(pid):
+    """Has a process ended, though maybe nobody has asked what became of it?"""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
 def totals(host):
     """What only grows, by metric and instance."""
     names = [f"mptcp.interface.{name}" for name in ("in.bytes", "out.bytes", "subflows_opened", "subflows_closed")]
@@ -108,7 +117,7 @@ def test_the_agent_stands_still(lab, host, held, tmp_path):
     del held
     witness.check(lives=2)
     assert witness.pause() < PATIENCE + 5
-    wait_for(lambda: not os.path.exists(f"/proc/{agents[0]}"), message="the agent that pmcd gave up did not end")
+    wait_for(lambda: ended(agents[0]), message="the agent that pmcd gave up did not end")
     assert host.agent_pid() != agents[0]
     # The other one has missed nothing: bytes of the client's end, and three subflows for each connection.
     assert server.agent_pid() == agents[1] and server.pminfo(STATUS)["mptcp"] == 0
@@ -169,6 +178,7 @@ def test_messages_are_lost(lab, host, held, lost):
 def test_two_agents_on_one_host(lab, host, held):
     """They do not know of each other, and tell the same."""
     work = host.work / "second"
+    work.mkdir()
     second = Host(host.name, host.netns, host.number, host.links, work)
     second.peer = host.peer
     try:
