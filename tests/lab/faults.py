@@ -158,7 +158,8 @@ def none_of(host, metric):
 
 def limit(pid, kind, value):
     """Set the soft limit of a running process; as its user, which asks for no capability."""
-    subprocess.run(["prlimit", f"--pid={pid}", f"--{kind}={value}:"], user="pcp", group="pcp", extra_groups=[], check=True)
+    subprocess.run(["prlimit", f"--pid={pid}", f"--{kind}={value}:"], check=True,
+                   user="pcp", group="pcp", extra_groups=[])
 
 
 @contextlib.contextmanager
@@ -219,7 +220,7 @@ def helper_killed(lab, host):
 
 
 class Fault(NamedTuple):
-    """`provoke(lab, host)` is a context manager; meanwhile the metrics `silent` have no value, and the link may be down."""
+    """`provoke(lab, host)` is a context manager; meanwhile `silent` metrics have no value, and the link may be down."""
 
     provoke: Callable
     silent: FrozenSet[str] = frozenset()

@@ -53,7 +53,7 @@ class PrivatePcp:
     def __init__(self):
         self.agent = AGENT
         self.pmcd = None
-        self.patience = 15  # seconds that pmcd gives an agent to answer, on a machine that has much else to do; usual: 5
+        self.patience = 15  # seconds that pmcd gives an agent to answer; usual: 5, but this machine may be busy
         self._agent_options = ()
         self._agent_env = {}
 
