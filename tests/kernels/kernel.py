@@ -3,7 +3,11 @@
 
 import re
 import struct
+import subprocess
+from contextlib import contextmanager
 from pathlib import Path
+
+from tests.lab.pmcd import AGENT
 
 IPPROTO_MPTCP = 262
 NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, INET_DIAG_INFO, INET_DIAG_REQ_PROTOCOL = 4, 20, 2, 3
@@ -79,3 +83,25 @@ def autoload(program=None):
     if program is not None:
         path.write_text(program + "\n", encoding="ascii")
     return path.read_text(encoding="ascii").strip()
+
+
+RECORDER = """
+import select, sys
+from pmdamptcp.kernel import pm_events
+events, _ = pm_events.listen(1 << 20)
+print("listening", flush=True)
+with open(sys.argv[1], "wb") as file:
+    while select.select([events, sys.stdin], [], [])[0] != [sys.stdin]:
+        for message in events.drain(1000):
+            file.write(message)
+"""
+
+
+@contextmanager
+def recorded_events(host, path):
+    """The path manager's events as they come, in a file at the end."""
+    process = host.popen("/usr/bin/python3", "-c", RECORDER, path, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                         cwd=AGENT.parent)
+    assert process.stdout.readline() == "listening\n"
+    yield
+    process.communicate(timeout=60)

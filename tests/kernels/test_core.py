@@ -8,6 +8,8 @@ installed one.  The connections are idle while they are compared.
 import os
 import platform
 import re
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +20,8 @@ from . import kernel
 
 GUEST = os.environ.get("KERNELS_GUEST")  # the name that it was booted by
 AGENT = os.environ.get("KERNELS_AGENT")  # installed there
-PATIENCE = 120 if GUEST else 15  # seconds
+SAMPLES = os.environ.get("KERNELS_SAMPLES")  # a directory for the kernel's bytes
+PATIENCE = 60 if GUEST else 15  # seconds
 HELD, PAYLOAD = 2, 4000
 ROLES = ("client", "server")
 LACKING = "Metric not supported by this version of monitored application"
@@ -71,17 +74,30 @@ def fixture_lab():
 @pytest.fixture(scope="module", name="seen")
 def fixture_seen(lab):
     """Role -> all metrics, and what the system's tools say at that time."""
-    with lab.hold(HELD, payload=b"x" * PAYLOAD):
+    with recording(lab), lab.hold(HELD, payload=b"x" * PAYLOAD):
         for host in lab.hosts:
             wait_for(lambda: host.pminfo("mptcp.redundancy.connections").get("2") == HELD, timeout=PATIENCE,
                      message=lambda: f"{host.name}: not {HELD} connections of two subflows:\n"
                      f"{host.agent_log()}\n{host.pcp('pminfo', '-f', 'mptcp', check=False).stdout[:8000]}")
             wait_for(lambda: at_rest(host), timeout=PATIENCE)
+        if SAMPLES:
+            for name, protocol in (("tcp", 6), ("mptcp", kernel.IPPROTO_MPTCP)):
+                Path(SAMPLES, f"{name}_dump.bin").write_bytes(kernel.diag(lab.client, protocol))
         yield {host.name: {
             "host": host, "values": values(host, "mptcp"), "subflows": subflows(host), "connections": ss(host, "-Mi"),
             "counters": kernel.counters(host), "settings": kernel.settings(host), "size": kernel.info_size(host),
             "tcp size": kernel.info_size(host, 6),
         } for host in lab.hosts}
+
+
+@contextmanager
+def recording(lab):
+    """Keep the kernel's bytes for the unit tests, if they are wanted."""
+    if not SAMPLES:
+        yield
+        return
+    with kernel.recorded_events(lab.client, f"{SAMPLES}/pm_events.bin"):
+        yield
 
 
 def subflows(host):
