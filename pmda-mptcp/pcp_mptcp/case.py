@@ -91,7 +91,7 @@ class Case:
         except ValueError:
             raise Trouble(f"{wanted} is no connection such as c17, no port and no address") from None
         self.connections = [one for one in self.view.connections if any(
-            same_address(wanted, split(end)[0]) for end in self._ends(one))]
+            same_address(split(end)[0], wanted) for end in self._ends(one))]
         own = [one for one in self.endpoints if same_address(one.address, wanted)]
         if not self.connections and not own and wanted not in self.addresses.values():
             raise Trouble(f"no MPTCP connection and no endpoint has the address {wanted}: pcp mptcp connections")

@@ -9,7 +9,7 @@ from typing import Callable, NamedTuple, Sequence, Tuple
 
 from . import text
 from .case import Case, Numbers
-from .tables import split
+from .tables import host, split
 
 GOOD, NOTE, BAD = "ok", "note", "BAD"
 
@@ -104,7 +104,7 @@ def _handshake(case: Case) -> Step:
         return Step("handshake", BAD, f"{said}; waits for an answer: {asking[0].name} to {asking[0].remote}",
                     "the peer has not answered, so far, at all: nobody there, or a firewall drops the SYN; if only "
                     "those with MPTCP are dropped, one without follows in a few seconds",
-                    [f"look again in some seconds; ping {split(asking[0].remote)[0]}"])
+                    [f"look again in some seconds; ping {host(asking[0].remote)}"])
     fallen = [one for one in case.connections if one.fallback]
     if not fallen:
         return Step("handshake", GOOD if case.connections else NOTE, said)
@@ -255,10 +255,10 @@ def _subflows(case: Case) -> Step:
         if flow.health == "stalled":
             return Step("subflows", BAD, f"{said}; {flow.name} in backoff {flow.backoff}", f"the path over "
                         f"{flow.interface} is dead though the link looks up: {flow.remote} does not answer",
-                        [f"ping -I {flow.interface} {split(flow.remote)[0]}"])
+                        [f"ping -I {flow.interface} {host(flow.remote)}"])
         if flow.health == "no way out":
             return Step("subflows", BAD, said, f"{flow.name} has no way out: {flow.interface or 'its link'} is down, "
-                        "or its route is gone", [f"ip link show {flow.interface}; ip route get {split(flow.remote)[0]} "
+                        "or its route is gone", [f"ip link show {flow.interface}; ip route get {host(flow.remote)} "
                                                  f"from {split(flow.local)[0]}"])
     lost = [one for one in case.spoken if (one.live or 0) < (one.most or 0)]
     if lost:

@@ -89,11 +89,17 @@ def split(end: str) -> Tuple[str, int]:
 
 
 def same_address(one: str, other: str) -> bool:
-    """Are they the same, however they are written?"""
+    """Are they the same, however they are written?  `one` may be all that the agent shows: a network (192.0.2.0/24)."""
     try:
-        return ipaddress.ip_address(one) == ipaddress.ip_address(other)
+        return ipaddress.ip_address(other) in ipaddress.ip_network(one)
     except ValueError:
         return one == other
+
+
+def host(end: str) -> str:
+    """The address of an end, to be typed; a word in its place if the agent masks it (remote_addresses)."""
+    address = split(end)[0]
+    return "PEER" if "/" in address or not address else address
 
 
 def _at(ends: Sequence[str], wanted: Filter) -> bool:

@@ -7,8 +7,8 @@ One that comes by TCP and does not authenticate has none.
 
 What the kernel tells only a process's own user, the agent tells only that
 user, too, root, and PCP's own recorders: archives are to be complete.
-pmproxy(1) runs as the same user as these and asks for whoever speaks HTTP, so
-that the user alone is not enough.
+pmproxy(1) is the same user as these, but asks for whoever speaks HTTP, so that
+the user alone does not tell.
 """
 
 import os
@@ -16,7 +16,7 @@ from typing import Dict, NamedTuple, Optional
 
 USERID, PROCESSID, CONTAINER = 11, 14, 15  # PMDA_ATTR_* of pmda.h
 
-_RECORDERS = {b"pmlogger", b"pmie"}
+_RECORDERS, _RELAYS = {b"pmlogger", b"pmie"}, {b"pmproxy"}
 
 
 class Viewer(NamedTuple):
@@ -56,9 +56,9 @@ class Credentials:
         if context not in self._attributes:
             return Viewer()
         if context not in self._viewers:
-            uid = _number(self.of(context, USERID))
-            pid = _number(self.of(context, PROCESSID))
-            self._viewers[context] = Viewer(uid, uid == 0 or (uid == os.geteuid() and _name(pid) in _RECORDERS))
+            uid, name = _number(self.of(context, USERID)), _name(self.of(context, PROCESSID))
+            self._viewers[context] = Viewer() if name in _RELAYS else Viewer(
+                uid, uid == 0 or (uid == os.geteuid() and name in _RECORDERS))
         return self._viewers[context]
 
 
@@ -66,9 +66,9 @@ def _number(text: Optional[str]) -> Optional[int]:
     return int(text) if text and text.isascii() and text.isdigit() else None
 
 
-def _name(pid: Optional[int]) -> bytes:
+def _name(pid: Optional[str]) -> bytes:
     try:
-        with open(f"/proc/{pid}/comm", "rb") as file:
+        with open(f"/proc/{_number(pid)}/comm", "rb") as file:
             return file.read().rstrip(b"\n")
     except OSError:
         return b""

@@ -189,7 +189,8 @@ def _live(channel: socket.socket, user: str, log: Callable[[str], None]) -> NoRe
         with channel.makefile("rb") as questions:
             while True:
                 found = processes.owners({inode for inode, in _receive(questions, _INODE, _MOST)})
-                _send(channel, _OWNER, [(inode, one.pid, one.uid, one.command.encode()) for inode, one in found.items()])
+                _send(channel, _OWNER, [(inode, pid, uid, command.encode())
+                                        for inode, (pid, command, uid) in found.items()])
     except (EOFError, ConnectionError):
         pass  # the agent has ended
     except Exception as fault:

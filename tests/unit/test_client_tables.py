@@ -234,3 +234,20 @@ def test_data_for_programs():
     assert (one["name"], one["in_rate"], one["idle"]) == ("c1", 1e6, 0.04)
     assert [(flow["name"], flow["rtt"], flow["retrans"]) for flow in one["flows"]] == [
         ("c1::1", 12000, 0.01), ("c1::2", 31500, None)]
+
+
+@pytest.mark.parametrize("shown, wanted, same", [("192.0.2.0/24", "192.0.2.77", True), ("*", "192.0.2.77", False),
+                                                 ("192.0.2.0/24", "192.0.3.77", False), ("", "192.0.2.77", False),
+                                                 ("2001:db8:1::/48", "2001:db8:1:2::3", True),
+                                                 ("2001:db8:1::/48", "192.0.2.77", False)])
+def test_a_masked_address(shown, wanted, same):
+    """The agent may show no more than its network, and that finds it as well as can be."""
+    assert tables.same_address(shown, wanted) is same
+
+
+@pytest.mark.parametrize("end, typed", [("192.0.2.77:443", "192.0.2.77"), ("[2001:db8::1]:443", "2001:db8::1"),
+                                        ("192.0.2.0/24:443", "PEER"), ("[2001:db8:1::/48]:443", "PEER"),
+                                        ("*", "PEER")])
+def test_an_address_to_be_typed(end, typed):
+    """No command takes a mask."""
+    assert tables.host(end) == typed
