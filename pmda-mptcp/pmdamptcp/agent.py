@@ -42,7 +42,8 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
     """
 
     def __init__(self, name: str = "mptcp", domain: int = DOMAIN):
-        super().__init__(name, domain)
+        with privileges.borrowing(PCP.pmGetConfig("PCP_USER")):
+            super().__init__(name, domain)  # opens the log
         self._snapshot = Snapshot(config.Config(), self.log)
         self._groups: Dict[int, Group[Any]] = {group.cluster: group for group in GROUPS}
         self._getters = {(group.cluster, item): metric.get

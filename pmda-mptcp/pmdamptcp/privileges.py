@@ -10,9 +10,10 @@ run before a second one starts.
 import ctypes
 import os
 import pwd
+from contextlib import contextmanager
 from enum import IntEnum
 from struct import Struct
-from typing import Callable, Collection
+from typing import Callable, Collection, Iterator
 
 _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 8, 24, 38
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -60,6 +61,25 @@ def become(user: str, capabilities: Collection[Capability], log: Callable[[str],
             log(f"{names} could not be kept: {os.strerror(ctypes.get_errno())}")
             _libc.capset(header, _DATA.pack(0, 0, 0, 0, 0, 0))
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+@contextmanager
+def borrowing(user: str) -> Iterator[None]:
+    """Be `user` for a moment, where root writes into a directory that is not root's: into the log's.
+
+    Who may write there, too, can put a link in the place of a file, and root would follow it.
+    """
+    if os.geteuid() != 0 or os.stat(".").st_uid == 0:
+        yield
+        return
+    entry = pwd.getpwnam(user)
+    os.setegid(entry.pw_gid)
+    os.seteuid(entry.pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
 
 
 def give_up(log: Callable[[str], None]) -> None:

@@ -3,6 +3,7 @@
 
 import os
 import pwd
+from pathlib import Path
 
 import pytest
 from pmdamptcp import privileges
@@ -168,3 +169,60 @@ def test_a_user_without_a_name(in_child):
 def test_the_kernel_agrees_about_the_capability():
     """net_admin against /proc."""
     assert privileges.net_admin() is bool(int(status()["CapEff"][0], 16) & NET_ADMIN)
+
+
+@needs_root
+def test_a_log_is_not_written_through_a_link_of_the_user_s(tmp_path, in_child):
+    """The directory is the user's: with a link in it, root would write into any file of the host."""
+    victim, directory = tmp_path / "victim", tmp_path / "log"
+    victim.write_text("root's")
+    directory.mkdir()
+    os.chown(directory, NOBODY.pw_uid, NOBODY.pw_gid)
+    (directory / "mptcp.log").symlink_to(victim)
+    tmp_path.chmod(0o755)
+
+    def try_it():
+        os.chdir(directory)
+        tried = []
+        with privileges.borrowing("nobody"):
+            for name in ("mptcp.log", "other.log"):
+                try:
+                    with open(name, "w", encoding="ascii"):
+                        tried.append(name)
+                except PermissionError:
+                    pass
+        return [tried, os.geteuid(), os.getegid(), privileges.net_admin()]
+
+    able = privileges.net_admin()
+    assert in_child(try_it) == [["other.log"], 0, 0, able]
+    assert victim.read_text() == "root's"
+    assert (directory / "other.log").stat().st_uid == NOBODY.pw_uid
+
+
+@needs_root
+def test_in_a_directory_of_root_s_it_stays_root(tmp_path, in_child):
+    """Nobody else can put anything there, and the user could not write."""
+
+    def try_it():
+        os.chdir(tmp_path)
+        with privileges.borrowing("nobody"):
+            return os.geteuid()
+
+    assert in_child(try_it) == 0
+
+
+@needs_root
+def test_the_last_capability_is_given_up(in_child):
+    """Where neither events nor nftables are wanted; and once is enough."""
+
+    def try_it():
+        said = []
+        privileges.become("nobody", [privileges.Capability.CAP_NET_ADMIN], lambda line: None)
+        able = privileges.net_admin()
+        privileges.give_up(said.append)
+        privileges.give_up(said.append)
+        return [able, status()["CapEff"], status()["CapPrm"], said]
+
+    able, effective, permitted, said = in_child(try_it)
+    assert int(effective[0], 16) == int(permitted[0], 16) == 0
+    assert len(said) == able
