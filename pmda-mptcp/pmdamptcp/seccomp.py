@@ -4,22 +4,27 @@
 A short list of what takes over a host, not a long one of what Python, ctypes
 and PCP need: that one differs from one C library to the next, and an agent
 that a library's update kills is worse.  Whoever gets code into the agent or
-its child starts no program, traces no process, opens no file by its handle,
-mounts nothing, and does not reach the parts of the kernel where holes are
-found most.  Threads take it over, so it comes before the first.
+its child starts no program, traces no process, opens no file by its handle or
+for writing, mounts nothing, does not reach the parts of the kernel where holes
+are found most, and has no sockets but netlink's: neither the network's nor
+that of pmdaroot, which starts programs as root for the user pcp.  Threads take
+it over, so it comes before the first.
 """
 
 import ctypes
 import errno
 import os
+import socket
 import sys
 from struct import Struct
 from typing import Callable
 
 _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
-_LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, ...|JGE|K, BPF_RET|K
+#: BPF_LD|W|ABS, BPF_JMP|JEQ|K, BPF_JMP|JGE|K, BPF_JMP|JSET|K, BPF_RET|K
+_LOAD, _EQUAL, _AT_LEAST, _ANY_OF, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | errno.EPERM  # SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO
-_NUMBER, _ARCHITECTURE = 0, 4  # offsets in struct seccomp_data
+_NUMBER, _ARCHITECTURE, _FIRST, _THIRD = 0, 4, 16, 32  # offsets in struct seccomp_data, also of arguments
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _FILTER = Struct("=HBBI")  # struct sock_filter: code, steps if true, if not, operand
 
 #: AUDIT_ARCH_* and the column of CALLS; the number from which on calls are those of another ABI (x32).
@@ -42,7 +47,10 @@ CALLS = {
     "syslog": (103, 116), "sethostname": (170, 161), "setdomainname": (171, 162), "settimeofday": (164, 170),
     "clock_settime": (227, 112), "clock_adjtime": (305, 266), "adjtimex": (159, 171), "iopl": (172, None),
     "ioperm": (173, None), "modify_ldt": (154, None),
+    "open": (2, None), "creat": (85, None), "openat2": (437, 437),  # libc's open is openat
 }
+#: Those that depend on an argument.
+SOCKET, OPENAT = (41, 198), (257, 56)
 
 
 class _Program(ctypes.Structure):  # struct sock_fprog
@@ -69,11 +77,13 @@ def program(machine: str) -> bytes:
     """The filter: refuse calls of other ABIs of the machine and those of the list, allow the rest."""
     architecture, column, foreign = ARCHITECTURES[machine]
     numbers = sorted(number for number in (call[column] for call in CALLS.values()) if number is not None)
-    left = len(numbers) + 1  # comparisons after those of the architecture and before "allow"
-    steps = [(_LOAD, 0, 0, _ARCHITECTURE), (_EQUAL, 0, left + 2, architecture),
-             (_LOAD, 0, 0, _NUMBER), (_AT_LEAST, left, 0, foreign)]
-    for number in numbers:
-        left -= 1
-        steps.append((_EQUAL, left, 0, number))
-    steps += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _REFUSE)]
+    refuse = 4 + len(numbers) + 6 + 1  # where that step is
+    steps = [(_LOAD, 0, 0, _ARCHITECTURE), (_EQUAL, 0, refuse - 2, architecture),
+             (_LOAD, 0, 0, _NUMBER), (_AT_LEAST, refuse - 4, 0, foreign)]
+    steps += [(_EQUAL, refuse - step - 1, 0, number) for step, number in enumerate(numbers, len(steps))]
+    steps += [(_EQUAL, 3, 0, SOCKET[column]),
+              (_EQUAL, 0, 4, OPENAT[column]),  # else: allow
+              (_LOAD, 0, 0, _THIRD), (_ANY_OF, 3, 2, _WRITING),
+              (_LOAD, 0, 0, _FIRST), (_EQUAL, 0, 1, socket.AF_NETLINK),
+              (_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _REFUSE)]
     return b"".join(_FILTER.pack(*step) for step in steps)

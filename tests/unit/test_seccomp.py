@@ -74,6 +74,34 @@ def test_calls_of_another_abi_are_refused(in_child):
 
 
 @here
+def test_nothing_is_written_and_nobody_is_called(in_child, tmp_path):
+    """Files can be read, and netlink's sockets opened: that is all."""
+    tmp_path.joinpath("there").write_text("before", encoding="ascii")
+
+    def try_it():
+        allowed = []
+        for name, mode in (("there", "r"), ("there", "w"), ("there", "r+"), ("there", "a"), ("new", "w")):
+            try:
+                with open(tmp_path / name, mode, encoding="ascii"):
+                    allowed.append(mode)
+            except PermissionError:
+                pass
+        for family in (socket.AF_NETLINK, socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_PACKET):
+            try:
+                socket.socket(family, socket.SOCK_RAW if family == socket.AF_NETLINK else socket.SOCK_DGRAM).close()
+                allowed.append(family.name)
+            except PermissionError:
+                pass
+        one, other = socket.socketpair()
+        one.sendall(b"x")
+        return allowed + [other.recv(1).decode()]
+
+    assert in_child(restricted(try_it)) == ["r", "AF_NETLINK", "x"]
+    assert tmp_path.joinpath("there").read_text(encoding="ascii") == "before"
+    assert not tmp_path.joinpath("new").exists()
+
+
+@here
 def test_threads_take_it_over_and_work(in_child):
     """Those that are started later; and sockets, files and times are as before."""
 
@@ -102,8 +130,8 @@ def test_numbers_are_the_kernel_s(machine):
     numbers = {name: int(number) for name, number in re.findall(
         r"^#define __NR_(\w+)\s+(\d+)$", HEADERS[machine].read_text(encoding="ascii"), re.MULTILINE)}
     column = seccomp.ARCHITECTURES[machine][1]
-    assert {name: numbers.get(name) for name in seccomp.CALLS} == {
-        name: call[column] for name, call in seccomp.CALLS.items()}
+    calls = {**seccomp.CALLS, "socket": seccomp.SOCKET, "openat": seccomp.OPENAT}
+    assert {name: numbers.get(name) for name in calls} == {name: call[column] for name, call in calls.items()}
 
 
 def test_an_unknown_machine_is_told(monkeypatch, log):
