@@ -362,7 +362,7 @@ def _netstat(patch):
         words = set(data.split())
         for name, value in found.items():
             text(name)
-            need(0 <= value <= U64 and b"%d" % value in words or str(value) in data.decode("ascii", "replace"), value)
+            need(0 <= value <= U64 and (b"%d" % value in words or b"0%d" % value in data), value)
         for metric in mib.METRICS:
             value = metric.get(found)
             need(value is None or value >= 0, metric.name, value)
@@ -446,20 +446,20 @@ def _owners(_patch):
         for one in found:
             if one:
                 text(one.command)
-                need(0 < one.pid <= U32 and len(one.command) <= 48, one)
+                need(0 < one.pid <= U32 and 0 <= one.uid <= U32 and len(one.command) <= 48, one)
         return any(found), False, sum(map(bool, found))
     return feed
 
 
 def _owners_corpus():
-    rows = [(inode, 100 + inode, f"name-{inode}".encode()) for inode in (7, 8, 9)]
+    rows = [(inode, 100 + inode, 1000, f"name-{inode}".encode()) for inode in (7, 8, 9)]
     packed = [owners._OWNER.pack(*row) for row in rows]
     return [owners._COUNT.pack(count) + b"".join(packed[:count]) for count in range(4)]
 
 
 def _config(patch):
-    content = _file(patch, config)
-    log = []
+    content, log = [b""], []
+    patch.setattr(config, "_content", lambda _path: content[0].decode("utf-8"))
 
     def feed(data):
         content[0] = data
@@ -494,7 +494,7 @@ def _lines(name):
 
 
 _CONFIG = (b"# comment\n[mptcp]\nsample_age = 0.5\ninstances = 100\nlistener = yes\nreceive_buffer = 65536\n"
-           b"processes = no\nnftables = on\n[other]\nkey = value\n  more\n")
+           b"processes = all\nremote_addresses = network\nseccomp = no\nnftables = on\n[other]\nkey = value\n  more\n")
 _DEV = (
     b"Inter-|   Receive                                                |  Transmit\n"
     b" face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier\n"
