@@ -355,3 +355,15 @@ def test_an_end_that_is_told_after_all(host):
     host.tick()
     assert host.bytes() == (30, 500) and host.counts() == (1, 1)
     assert host.known() == []
+
+
+def test_a_second_connection_with_a_token_that_is_in_use(host):
+    """Told of by an event, while dumps still show the first alone: it has no row, and its subflow none that names it."""
+    host.open(11).tick().sample()
+    host.open(12).tick()  # another initial subflow
+    host.connections[TOKEN]["info"]["subflows_total"] = 9  # so that a sample looks at all sockets
+    for _ in range(3):
+        host.tick().sample()
+    sample = host.sampler.sample
+    assert [flow.name.split()[0] for flow in sample.shown_subflows.values()] == ["c1::1"]
+    assert host.counts() == (2, 0)
