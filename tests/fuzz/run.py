@@ -15,7 +15,7 @@ from .mutate import Mutator
 LIMIT = 1.0  # seconds of CPU for one input
 GROWTH = 8 << 20  # bytes that a run may cost, from its tenth part on
 SHORT = 0.001  # seconds by the clock that need no second look
-_SIGNATURES = 4096
+_SIGNATURES, _LEAST = 4096, 50
 
 
 class Finding(NamedTuple):
@@ -86,10 +86,11 @@ class Watchdog:
 
 
 def run(target, count: int, seed: int, seconds: float = float("inf")) -> Report:
-    """Feed a target with `count` inputs, or for so long; all of its corpus first, as it is."""
+    """Feed a target with `count` inputs, or for so long; all of its corpus first, as it is, and some after it."""
     mutator = Mutator(target.corpus(), f"{target.name} {seed}", target.ways, target.body)
     signatures, findings, kinds = set(), [], set()
     accepted = refused = index = 0
+    least = len(mutator.corpus) + _LEAST
     longest, begun, start = 0.0, 0, perf_counter()
     with pytest.MonkeyPatch.context() as patch, Watchdog() as dog:
         feed = target.make(patch)
@@ -115,7 +116,7 @@ def run(target, count: int, seed: int, seconds: float = float("inf")) -> Report:
                 mutator.keep(data)
             if index == count // 10:
                 begun = memory()
-            if not index % 16 and perf_counter() - start > seconds:
+            if index > least and perf_counter() - start > seconds:
                 break
     end = memory()
     return Report(target.name, seed, index + 1, perf_counter() - start, accepted, refused, len(signatures), longest,
