@@ -314,6 +314,7 @@ class Ledger:
                 self._carry(flow)
         if seen != self._count:
             for flow in [flow for flow in self.flows if max(flow.seen, flow.noticed) < self._last]:
+                self.give_up(flow)
                 self.retire(flow)
         self._last = self.round
         self.started = True

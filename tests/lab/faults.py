@@ -232,9 +232,9 @@ class Fault(NamedTuple):
 
 #: What is looked at one by one: from each source something.
 GAUGES = frozenset({"mptcp.connections", "mptcp.subflows"})
-COUNTERS = frozenset({"mptcp.interface.in.bytes", "mptcp.interface.subflows_opened", "mptcp.event.created"})
+COUNTERS = frozenset({"mptcp.interface.in.bytes", "mptcp.interface.subflows_opened"})
+HEARD = frozenset({"mptcp.event.created"})
 READ = frozenset({"mptcp.mib.mpcapablesyntx", "mptcp.sysctl.enabled", "mptcp.pm.endpoints"})
-OWNERS = frozenset({"mptcp.connection.pid"})
 
 FAULTS = (
     Fault(renamed, link_down=True),
@@ -243,7 +243,7 @@ FAULTS = (
     Fault(churned),
     Fault(switched_off),
     Fault(netstat_unreadable, frozenset({"mptcp.mib.mpcapablesyntx"})),
-    Fault(no_descriptors, GAUGES | READ),
-    Fault(log_full, GAUGES | READ),
+    Fault(no_descriptors, GAUGES | COUNTERS | READ),
+    Fault(log_full, GAUGES | COUNTERS | READ),
     Fault(slow_pmcd),
 )

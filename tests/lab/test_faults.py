@@ -4,7 +4,7 @@
 import pytest
 
 from . import Lab, faults, missing, wait_for
-from .faults import COUNTERS, FAULTS, GAUGES, LINK, READ
+from .faults import COUNTERS, FAULTS, GAUGES, HEARD, LINK, READ
 from .recorded import Witness
 
 RATIO = 0.85, 1.1  # of payload to what the device carried: headers, and two looks that are not at the same time
@@ -61,7 +61,7 @@ def test_the_agent_lives_on(lab, host, tmp_path, fault):
     assert host.agent_pid() == agent
     witness.check()
     # What is silent, and nothing else.
-    for metric in GAUGES | COUNTERS | READ:
+    for metric in GAUGES | COUNTERS | HEARD | READ:
         instance = host.link(1) if metric.startswith(("mptcp.interface.", "mptcp.subflows")) else None
         gaps = witness.missing(metric, instance)
         assert (gaps > 0) == (metric in fault.silent), f"{metric}: {gaps} of {len(witness.samples)} without a value"

@@ -37,8 +37,8 @@ def _gauges(snapshot: Snapshot) -> Dict[int, Path]:
 
 
 def _totals(snapshot: Snapshot) -> Dict[int, Path]:
-    """Kept when a sample fails: they only ever grow."""
-    return _rows(snapshot) if snapshot.totals_known else {}
+    """None when a sample fails: a total that stands still would tell that nothing is carried."""
+    return _rows(snapshot) if snapshot.totals_known and snapshot.sampled else {}
 
 
 SUBFLOWS: Group[Path] = Group(9, INTERFACES, Snapshot.refresh_sockets, (
