@@ -15,6 +15,9 @@ PREFIX = "mptcplab"
 # "python3" that PATH finds (pyenv, virtual environments).
 PYTHON = "/usr/bin/python3"
 
+# Seconds that something may take to start; more where all is slow, in an emulated machine.
+PATIENCE = int(os.environ.get("MPTCPLAB_PATIENCE", "15"))
+
 # program -> Debian package
 PROGRAMS = {
     "ip": "iproute2", "tc": "iproute2", "ss": "iproute2",

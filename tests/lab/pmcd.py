@@ -14,7 +14,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from .common import PYTHON, LabError, run, search_path, wait_for
+from .common import PATIENCE, PYTHON, LabError, run, search_path, wait_for
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 AGENT = REPOSITORY / "pmda-mptcp" / "pmdamptcp.python"
@@ -53,7 +53,7 @@ class PrivatePcp:
     def __init__(self):
         self.agent = AGENT
         self.pmcd = None
-        self.patience = 15  # seconds that pmcd gives an agent to answer; usual: 5, but this machine may be busy
+        self.patience = PATIENCE  # seconds that pmcd gives an agent to answer; usual: 5, but this machine may be busy
         self._agent_options = ()
         self._agent_env = {}
 
@@ -121,11 +121,11 @@ class PrivatePcp:
                 Path(conf["PCP_BINADM_DIR"]) / "pmcd", "-f", "-A", "-U", "root",
                 "-c", self.work / "pmcd.conf", "-n", self.work / "root",
                 "-s", self.pcp_socket, "-l", self.work / "log/pmcd.log", "-x", "fatal",
-                "-t", self.patience, "-q", "15",
+                "-t", self.patience, "-q", PATIENCE,
                 stdout=out, stderr=out, cwd=self.work / "log",
                 env=dict(self.env, PYTHONWARNINGS="error", **self._agent_env))
         try:
-            wait_for(self._pcp_answers, timeout=60, interval=0.05)
+            wait_for(self._pcp_answers, timeout=4 * PATIENCE, interval=0.05)
         except TimeoutError:
             text = self.pmcd_log() + self.agent_log()
             self.stop_pcp()

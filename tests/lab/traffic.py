@@ -5,7 +5,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from .common import PYTHON, LabError, signal_group, wait_for
+from .common import PATIENCE, PYTHON, LabError, signal_group, wait_for
 
 PEERS = Path(__file__).with_name("peers.py")
 
@@ -44,7 +44,7 @@ class Iperf3:
                 self.client = lab.client.popen(
                     *(prefix if client_mptcp else ()), *command, stdout=out, stderr=out)
             # One connection is iperf3's own, for control.
-            wait_for(lambda: self._connected(port, 1 + parallel), timeout=15, interval=0.03,
+            wait_for(lambda: self._connected(port, 1 + parallel), timeout=PATIENCE, interval=0.03,
                      message="iperf3 does not connect")
         except BaseException:
             self.stop()
