@@ -25,6 +25,9 @@ PATIENCE = 60 if GUEST else 15  # seconds
 HELD, PAYLOAD = 2, 4000
 ROLES = ("client", "server")
 LACKING = "Metric not supported by this version of monitored application"
+# Of a subflow: our name and ss's.
+SUBFLOW_FIELDS = {"in.bytes": "bytes_received", "out.bytes": "bytes_sent", "out.acked_bytes": "bytes_acked",
+                  "cwnd": "cwnd", "snd_mss": "mss"}
 # How many counters Debian's and the newest kernels have; a distribution's may have others.
 COUNTERS = {"6.1": 56, "6.12": 70}
 
@@ -141,8 +144,7 @@ def test_connections_and_subflows_agree_with_ss(seen, role):
     assert ours["mptcp.connections"] == {None: str(HELD)} and ours["mptcp.fallback.connections"] == {None: "0"}
     assert len(other["connections"]) == HELD and len(other["subflows"]) == 2 * HELD
     assert by_flow(ours["mptcp.connection.subflows"]) == dict.fromkeys(other["connections"], "2")
-    for metric, field in (("in.bytes", "bytes_received"), ("out.bytes", "bytes_sent"), ("out.acked_bytes", "bytes_acked"),
-                          ("cwnd", "cwnd"), ("snd_mss", "mss")):
+    for metric, field in SUBFLOW_FIELDS.items():
         assert by_flow(ours[f"mptcp.subflow.{metric}"]) == {
             flow: str(number(line, field)) for flow, line in other["subflows"].items()}, metric
     for metric in ("in.bytes", "out.bytes"):
@@ -215,7 +217,8 @@ def test_each_field_of_a_connection_is_there_or_absent(seen, role):
     ours, other = one(seen, role)
     for size, names in kernel.BY_SIZE.items():
         for name in names:
-            assert len(ours[f"mptcp.connection.{name}"]) == (HELD if other["size"] >= size else 0), (name, other["size"])
+            expected = HELD if other["size"] >= size else 0
+            assert len(ours[f"mptcp.connection.{name}"]) == expected, (name, other["size"])
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -224,7 +227,8 @@ def test_nothing_else_is_absent(seen, role):
     ours, _ = one(seen, role)
     absent = {name for name, rows in ours.items() if not rows or rows == LACKING}
     absent -= {f"mptcp.connection.{name}" for names in kernel.BY_SIZE.values() for name in names}
-    absent = {name for name in absent if not name.startswith(("mptcp.mib.", "mptcp.sysctl.", "mptcp.interface.wire."))}
+    elsewhere = ("mptcp.mib.", "mptcp.sysctl.", "mptcp.interface.wire.")
+    absent = {name for name in absent if not name.startswith(elsewhere)}
     # ssthresh: none is set before the first loss.
     nobody = {"mptcp.event.subflow_closed_by.error", "mptcp.event.listener_created", "mptcp.event.listener_closed",
               "mptcp.subflow.ssthresh"}
