@@ -14,6 +14,8 @@ INET_DIAG_REQ_BYTECODE, INET_DIAG_REQ_PROTOCOL = 1, 3
 _DESTROY_GROUPS = 1 << 0 | 1 << 2  # SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET6_TCP_DESTROY
 _BATCH = 64  # answers of one batch must fit the socket's default receive buffer
 
+_NO_MODULE = [f"the kernel has no {name}: modprobe {name}" for name in ("tcp_diag", "mptcp_diag")]
+
 _REQUEST = Struct("=BBBxI48s")  # inet_diag_req_v2
 _WORD = Struct("=HHI")  # an attribute of four bytes
 _OPERATION = Struct("=BBH")  # inet_diag_bc_op: code, and where to go on if it holds (yes) or not (no)
@@ -49,8 +51,10 @@ def dump(protocol: int, states: int = WANTED_STATES, ports: Sequence[int] = (),
             with netlink.open_socket(NETLINK_SOCK_DIAG) as sock:
                 yield from netlink.dump(sock, SOCK_DIAG_BY_FAMILY, payload)
         except OSError as error:
-            if family == socket.AF_INET or error.errno != errno.ENOENT:
+            if error.errno != errno.ENOENT:
                 raise
+            if family == socket.AF_INET:
+                raise OSError(error.errno, _NO_MODULE[protocol == IPPROTO_MPTCP]) from None
 
 
 def _local_ports(ports: Sequence[int]) -> bytes:
