@@ -59,7 +59,7 @@ def test_dump_passes_the_kernels_refusal_on(kernel):
     with pytest.raises(OSError) as refusal:
         list(sock_diag.dump(m.MPTCP))
     assert refusal.value.errno == errno.ENOENT
-    assert "modprobe tcp_diag" in str(refusal.value)  # what to do
+    assert "modprobe mptcp_diag" in str(refusal.value)  # what to do
 
 
 def test_dump_does_without_ipv6(kernel):
