@@ -21,7 +21,7 @@ def _info(name: str) -> Callable[[Row], Optional[int]]:
 _write_seq, _snd_una = _info("write_seq"), _info("snd_una")
 _OLD = " On kernels before 6.5, which do not count it, the sum over the subflows that samples saw."
 _LOOKED_UP = (" Looked up aside, so that of a new connection it comes a second late; no value for one that no process "
-              "has open any more, or with the setting processes = no.")
+              "has open any more, or with the setting processes = no. Root is told of all, users of their own.")
 _LIMIT = " (as this connection saw it when it was opened; 0 under a userspace path manager)"
 
 
@@ -58,7 +58,7 @@ GROUP: Group[Connection] = Group(12, CONNECTIONS, Snapshot.refresh_sockets, (
     Metric("mptcp.connection.local", STRING, DISCRETE, NONE, lambda row: row.local,
            "Local address and port", "Those of the initial subflow."),
     Metric("mptcp.connection.remote", STRING, DISCRETE, NONE, lambda row: row.remote,
-           "Remote address and port", "Those of the initial subflow."),
+           "Remote address and port", "Those of the initial subflow, as far as the setting remote_addresses shows them."),
     Metric("mptcp.connection.state", STRING, DISCRETE, NONE, lambda row: row.state,
            "State of the connection", "As ss -M prints it. ESTAB is the normal one."),
     Metric("mptcp.connection.server_side", U32, DISCRETE, NONE, _server_side,
