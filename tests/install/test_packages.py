@@ -111,7 +111,7 @@ def test_life_of_the_deb(root, packages):
     agents_before, before = agents(root), root.changed()
 
     said = root.sh(f"{DEB['install']} {package(packages, '.deb')}")
-    print(said)
+    print(said, root.run("cat", LOG, "/var/log/pcp/pmcd/pmcd.log").stdout)
     assert "pcp-pmda-mptcp: the agent runs" in said and "pmlogger was started anew, with MPTCP" in said
     check_works(root)
     assert "/usr/bin/python3 /var/lib/pcp/pmdas/mptcp" in root.path(PMCD_CONF).read_text(encoding="utf-8")
