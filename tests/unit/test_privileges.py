@@ -3,7 +3,6 @@
 
 import os
 import pwd
-from pathlib import Path
 
 import pytest
 from pmdamptcp import privileges
