@@ -358,7 +358,7 @@ def test_an_end_that_is_told_after_all(host):
 
 
 def test_a_second_connection_with_a_token_that_is_in_use(host):
-    """Told of by an event, while dumps still show the first alone: it has no row, and its subflow none that names it."""
+    """Told of by an event, while dumps still show the first alone: it has no row, and its subflow none."""
     host.open(11).tick().sample()
     host.open(12).tick()  # another initial subflow
     host.connections[TOKEN]["info"]["subflows_total"] = 9  # so that a sample looks at all sockets
