@@ -55,6 +55,9 @@ class Chain(Host):
         self._live()
         for waiting in self.hostile.values():
             waiting.clear()
+        if self._turn % 3 and len(data) >= 68:  # of a socket that is known, else it is only ever another's
+            cookies = list(self.sockets)
+            data = data[:60] + cookies[self._turn % len(cookies)].to_bytes(8, "little") + data[68:]
         way = self._turn % 5
         if way < 2:
             (self.kernel.events, self.kernel.ends)[way].waiting.append(data)
