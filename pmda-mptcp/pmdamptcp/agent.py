@@ -4,13 +4,14 @@
 import ctypes
 import json
 import os
+from functools import partial
 from textwrap import fill
 from time import monotonic
 from typing import Any, Dict, List, Optional
 
 import cpmapi
-from cpmda import PMDA_FLAG_AUTHORIZE, pmda_indom, pmda_pmid
-from pcp.pmapi import pmContext as PCP, pmUnits
+from cpmda import PMDA_ATTR_CONTAINER, PMDA_FLAG_AUTHORIZE, PMDA_FLAG_CONTAINER, pmda_indom, pmda_pmid
+from pcp.pmapi import pmContext as PCP, pmErr, pmUnits
 from pcp.pmda import PMDA, pmdaGetContext, pmdaMetric
 
 from . import config, privileges, seccomp
@@ -19,7 +20,9 @@ from .flows import Flow
 from .indoms import ListIndom
 from .metrics import PM_IN_NULL, Domain, Group
 from .metrics.registry import GROUPS
+from .namespaces import Namespaces
 from .owners import Owners
+from .pictures import Local, Picture, Remote
 from .snapshot import Snapshot
 
 DOMAIN = 262  # IPPROTO_MPTCP; free in PCP's stdpmid
@@ -29,7 +32,6 @@ _M_TRIM_THRESHOLD, _TRIM_THRESHOLD = -1, 128 * 1024
 _LISTED_AGE = 60.0  # seconds
 _SERIAL_MASK = (1 << 22) - 1  # of a pmInDom, as pmInDom_serial(3) gives it
 _NO_VALUE = None  # leaves the instance out
-_NOT_NOW = [cpmapi.PM_ERR_AGAIN, 0]  # the source of the whole group fails
 _NOT_FOR_YOU = [cpmapi.PM_ERR_PERMISSION, 0]
 _NOT_IN_THIS_KERNEL = [cpmapi.PM_ERR_APPVERSION, 0]
 
@@ -45,16 +47,17 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
         with privileges.borrowing(PCP.pmGetConfig("PCP_USER")):
             super().__init__(name, domain)  # opens the log
         self._snapshot = Snapshot(config.Config(), self.log)
+        self._metrics = {(group.cluster, item) for group in GROUPS for item in range(len(group.metrics))}
         self._groups: Dict[int, Group[Any]] = {group.cluster: group for group in GROUPS}
-        self._getters = {(group.cluster, item): metric.get
-                         for group in GROUPS for item, metric in enumerate(group.metrics)}
+        self._own: Picture = Local(self._snapshot)
+        self._picture: Picture = self._own  # of the context whose request this is
+        self._namespaces = Namespaces(self.log)
+        self._remotes: Dict[str, Remote] = {}
+        self._containers: Dict[int, str] = {}  # by context
         self._rows: Dict[int, Dict[int, Any]] = {}
         self._domains: Dict[int, Domain[Any]] = {}
         self._indoms: Dict[int, ListIndom] = {}
-        self._instances: Dict[int, Dict[int, Any]] = {}
         self._credentials = Credentials()
-        self._after_fetch = False
-        self._listed = float("-inf")  # when instances were last brought up to date for want of a better moment
         for group in GROUPS:
             if group.domain and group.domain.serial not in self._domains:
                 self._add_domain(group.domain)
@@ -65,9 +68,9 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
         self.set_refresh(self._refresh)
         self.set_fetch_callback(self._value)
         self.set_label_callback(self._labels)
-        self.set_comm_flags(PMDA_FLAG_AUTHORIZE)
-        self.set_attribute_callback(self._credentials.note)
-        self.set_endcontext_callback(self._credentials.end)
+        self.set_comm_flags(PMDA_FLAG_AUTHORIZE | PMDA_FLAG_CONTAINER)
+        self.set_attribute_callback(self._attribute)
+        self.set_endcontext_callback(self._context_ends)
 
     def run(self) -> None:
         """Serve pmcd, or print what Install asks for."""
@@ -76,9 +79,11 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
             user = PCP.pmGetConfig("PCP_USER")
             owners = Owners(self.log)
             owners.start(user)  # must see more than the agent, and be there before it has threads
-            privileges.drop(user, self.log)
             path = os.environ.get("PMDAMPTCP_CONFIG") or PCP.pmGetConfig("PCP_SYSCONF_DIR") + "/mptcp/mptcp.conf"
             settings = config.read(path, self.log)
+            self._namespaces = Namespaces(self.log, settings.namespaces)
+            self._namespaces.start(user, settings)
+            privileges.drop(user, self.log)
             Flow.peers = settings.remote_addresses
             if not settings.listener and not settings.nftables:
                 privileges.give_up(self.log)
@@ -86,7 +91,9 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
                 seccomp.restrict(self.log)
             (owners.close if settings.processes is config.Processes.NO else owners.run)()
             self._snapshot = Snapshot(settings, self.log, privileges.net_admin(), owners)
+            self._own = self._picture = Local(self._snapshot)
             self._snapshot.start()
+            self._namespaces.begin()
         super().run()
 
     def _add_domain(self, domain: Domain[Any]) -> None:
@@ -111,15 +118,21 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
     # minute: no list of instances is older than that.
 
     def _before_request(self) -> None:
-        if not self._after_fetch or monotonic() - self._listed > _LISTED_AGE:
-            self._listed = monotonic()
-            for domain in self._domains.values():
-                domain.refresh(self._snapshot)
-                self._update(domain)
-        self._after_fetch = False
+        self._namespaces.begin()
+        picture = self._choose()
+        if picture is not self._picture:
+            self._picture = picture
+            self._rows.clear()
+            self._show(*self._domains)
+        picture.begin()
+        if not picture.after_fetch or monotonic() - picture.listed > _LISTED_AGE:
+            picture.listed = monotonic()
+            picture.list()
+            self._show(*self._domains)
+        picture.after_fetch = False
 
     def _fetch_begins(self) -> None:
-        self._after_fetch = True
+        self._picture.after_fetch = True
         self._snapshot.viewer = self._credentials.viewer(pmdaGetContext())
 
     def _refresh(self, cluster: int) -> None:
@@ -127,24 +140,54 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
         if group is None:
             return
         self._rows.pop(cluster, None)  # nothing old is served if this fails
-        group.refresh(self._snapshot)
-        instances = self._update(group.domain) if group.domain else None
-        self._rows[cluster] = group.rows_of(self._snapshot, instances)
+        self._rows[cluster] = self._picture.rows(cluster)
+        if group.domain:
+            self._show(group.domain.serial)
 
-    def _update(self, domain: Domain[Any]) -> Dict[int, Any]:
-        rows = self._instances[domain.serial] = domain.instances(self._snapshot)
-        self._indoms[domain.serial].replace(rows, domain.name)
-        return rows
+    def _show(self, *serials: int) -> None:
+        """Make the instances of the picture those that PCP sees."""
+        for serial in serials:
+            self._indoms[serial].replace(self._picture.instances[serial],
+                                         partial(self._picture.name, serial), self._picture)
+
+    # Which namespace a context sees: the one that it named, or pmcd's own; never one in the place of another.
+
+    def _attribute(self, context: int, attribute: int, value: str) -> None:
+        if attribute == PMDA_ATTR_CONTAINER:
+            self._containers[context] = value
+        else:
+            self._credentials.note(context, attribute, value)
+
+    def _context_ends(self, context: int) -> None:
+        self._containers.pop(context, None)
+        self._credentials.end(context)
+
+    def _choose(self) -> Picture:
+        name = self._container()
+        if not name:
+            return self._own
+        client = self._namespaces.worker(name)
+        if client is None:
+            known = self._namespaces.exists(name)
+            return Picture(cpmapi.PM_ERR_AGAIN if known else cpmapi.PM_ERR_NOCONTAINER)
+        if name not in self._remotes or self._remotes[name].client is not client:
+            self._remotes[name] = Remote(client)
+        return self._remotes[name]
+
+    def _container(self) -> str:
+        try:
+            return self._containers.get(pmdaGetContext(), "")
+        except pmErr:
+            return ""  # not a client's request
 
     def _value(self, cluster: int, item: int, inst: int) -> Optional[List[Any]]:
-        get = self._getters.get((cluster, item))
-        if get is None:
+        if (cluster, item) not in self._metrics:
             return [cpmapi.PM_ERR_PMID, 0]
         row = self._rows.get(cluster, {}).get(inst)
         if row is None:
-            return _NOT_NOW if inst == PM_IN_NULL else _NO_VALUE
+            return [self._picture.error, 0] if inst == PM_IN_NULL else _NO_VALUE
         try:
-            value = get(row)
+            value = self._picture.get(cluster, item, row)
         except PermissionError:
             return _NOT_FOR_YOU
         if value is None:
@@ -153,8 +196,10 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
 
     def _labels(self, indom: int, inst: int) -> str:
         serial = indom & _SERIAL_MASK
-        row = self._instances.get(serial, {}).get(inst)
-        return json.dumps(self._domains[serial].labels(row)) if row is not None else "{}"
+        if self._choose() is not self._picture:
+            return "{}"  # PCP asks for labels of the instances of the last request, which another made
+        row = self._picture.instances.get(serial, {}).get(inst)
+        return json.dumps(self._picture.labels(serial, row)) if row is not None else "{}"
 
 
 def _give_memory_back() -> None:

@@ -3,9 +3,10 @@
 
 import configparser
 import os
+import re
 import stat
 from enum import Enum
-from typing import Any, Callable, Dict, NamedTuple, Type
+from typing import Any, Callable, Dict, NamedTuple, Tuple, Type
 
 from .masks import Remote
 
@@ -13,6 +14,8 @@ SECTION = "mptcp"
 # An age of more than a minute would hide what happens.
 _MOST = {"sample_age": 60, "instances": 2**31 - 1, "receive_buffer": 2**30}
 _LARGEST = 1 << 20  # bytes of a file
+_MOST_NAMESPACES = 64
+_NAMESPACE = re.compile(r"(?!\.)[A-Za-z0-9_.@:+-]{1,200}")  # never a path
 _MOST_TEXT = 200  # characters of a file in a line of the log
 _SWITCH = configparser.ConfigParser.BOOLEAN_STATES  # yes, no, on, off, true, false, 1, 0
 
@@ -44,6 +47,8 @@ class Config(NamedTuple):
     remote_addresses: Remote = Remote.FULL
     #: Read the counters of mptcp.nft?
     nftables: bool = False
+    #: Other network namespaces, by the names that ip-netns(8) gave them.
+    namespaces: Tuple[str, ...] = ()
     #: Give up system calls that the agent does not need?
     seccomp: bool = True
 
@@ -104,6 +109,9 @@ def _value(key: str, text: str, kind: Type[Any]) -> Any:
     """The value of a setting, None for one that makes no sense."""
     if kind is bool:
         return _SWITCH.get(text.lower())
+    if kind is tuple:
+        names = tuple(dict.fromkeys(text.replace(",", " ").split()))
+        return names if len(names) <= _MOST_NAMESPACES and all(map(_NAMESPACE.fullmatch, names)) else None
     if issubclass(kind, Enum):
         word = text.lower()
         word = ("no", "yes")[_SWITCH[word]] if word in _SWITCH else word

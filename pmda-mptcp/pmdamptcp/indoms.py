@@ -25,12 +25,13 @@ class ListIndom(pmdaIndom):  # type: ignore[misc]  # PCP has no types
     def __init__(self, indom: int):
         super().__init__(indom, [])
         self._ids: Tuple[int, ...] = ()
+        self._source: object = None  # whose ids these are
         self._memory: List[object] = []
 
-    def replace(self, rows: Dict[int, Any], name: Callable[[Any], str]) -> None:
-        """Set the instances; does nothing when the ids are those that are there."""
+    def replace(self, rows: Dict[int, Any], name: Callable[[Any], str], source: object = None) -> None:
+        """Set the instances; does nothing when the ids are those that are there, of the same source."""
         ids = tuple(rows)
-        if ids == self._ids:
+        if ids == self._ids and source is self._source:
             return
         encoded = [name(row).encode("utf-8", "replace") for row in rows.values()]
         names = ctypes.create_string_buffer(b"\0".join(encoded))
@@ -43,5 +44,5 @@ class ListIndom(pmdaIndom):  # type: ignore[misc]  # PCP has no types
         self.it_numinst = len(ids)
         # libpcp_pmda uses the old table until it looks again, after this callback.
         self._memory = self._memory[-1:] + [(names, array)]
-        self._ids = ids
+        self._ids, self._source = ids, source
         cpmda.set_need_refresh()

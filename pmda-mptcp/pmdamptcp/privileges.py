@@ -16,6 +16,7 @@ from struct import Struct
 from typing import Callable, Collection, Iterator
 
 _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 8, 24, 38
+_CLONE_NEWNET = 0x40000000
 _CAPABILITY_VERSION_3 = 0x20080522
 _HEADER, _DATA = Struct("=Ii"), Struct("=IIIIII")  # version, pid; twice effective, permitted, inheritable
 
@@ -30,6 +31,7 @@ class Capability(IntEnum):
     CAP_DAC_READ_SEARCH = 2
     CAP_NET_ADMIN = 12
     CAP_SYS_PTRACE = 19
+    CAP_SYS_ADMIN = 21
 
 
 def drop(user: str, log: Callable[[str], None]) -> None:
@@ -87,6 +89,24 @@ def give_up(log: Callable[[str], None]) -> None:
     if net_admin():
         _libc.capset(_HEADER.pack(_CAPABILITY_VERSION_3, 0), _DATA.pack(0, 0, 0, 0, 0, 0))
         log(f"events and nftables are off, CAP_NET_ADMIN is given up: {_OLD}")
+
+
+def enter_network(path: str) -> None:
+    """Enter a network namespace: for this thread.  Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _libc.setns(descriptor, _CLONE_NEWNET):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), path)
+    finally:
+        os.close(descriptor)
+
+
+def keep(capabilities: Collection[Capability]) -> None:
+    """Keep these of the capabilities that are there.  Raises OSError."""
+    mask = sum(1 << capability for capability in capabilities)
+    if _libc.capset(_HEADER.pack(_CAPABILITY_VERSION_3, 0), _DATA.pack(mask, mask, 0, 0, 0, 0)):
+        raise OSError(ctypes.get_errno(), "capset")
 
 
 def net_admin() -> bool:
