@@ -47,7 +47,7 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
         with privileges.borrowing(PCP.pmGetConfig("PCP_USER")):
             super().__init__(name, domain)  # opens the log
         self._snapshot = Snapshot(config.Config(), self.log)
-        self._metrics = {(group.cluster, item) for group in GROUPS for item in range(len(group.metrics))}
+        self._served = {(group.cluster, item) for group in GROUPS for item in range(len(group.metrics))}
         self._groups: Dict[int, Group[Any]] = {group.cluster: group for group in GROUPS}
         self._own: Picture = Local(self._snapshot)
         self._picture: Picture = self._own  # of the context whose request this is
@@ -181,7 +181,7 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
             return ""  # not a client's request
 
     def _value(self, cluster: int, item: int, inst: int) -> Optional[List[Any]]:
-        if (cluster, item) not in self._metrics:
+        if (cluster, item) not in self._served:
             return [cpmapi.PM_ERR_PMID, 0]
         row = self._rows.get(cluster, {}).get(inst)
         if row is None:

@@ -33,7 +33,7 @@ sys.stdin.read()
 
 # One process, a context for each namespace, interleaved requests.
 INTERLEAVED = """
-import json, sys
+import ctypes, json, sys
 import cpmapi
 from pcp import pmapi
 socket, *names = sys.argv[1:]
@@ -46,7 +46,7 @@ for turn in range(30):
         for pmid in ids:
             desc = context.pmLookupDesc(pmid)
             listed = sorted(context.pmGetInDom(desc)[1]) if turn % 2 else None
-            found = context.pmFetch([pmid])
+            found = context.pmFetch((ctypes.c_uint * 1)(pmid))
             count = found.contents.get_numval(0)
             numbers = [found.contents.get_inst(0, i) for i in range(count)]
             context.pmFreeResult(found)
@@ -73,7 +73,7 @@ def lab():
             held = built.hold(2)
             built.client.configure(f"namespaces = {built.blue} {built.red}\n")
             yield built
-            held.stop()
+            held.close()
 
 
 def talking(netns):
@@ -193,5 +193,5 @@ def test_off_by_default(lab):
     lab.client.configure("")
     assert processes(lab) == {}
     text = ask(lab, "mptcp.connections", lab.red, check=False)
-    assert "Container not found" in text and "value" not in text
+    assert "Container not found" in text and "value" not in text, text + lab.client.agent_log()
     assert value(lab, "mptcp.connections") == 2
