@@ -11,10 +11,11 @@ from typing import Any, Dict, List, Optional
 
 import cpmapi
 from cpmda import PMDA_ATTR_CONTAINER, PMDA_FLAG_AUTHORIZE, PMDA_FLAG_CONTAINER, pmda_indom, pmda_pmid
-from pcp.pmapi import pmContext as PCP, pmErr, pmUnits
-from pcp.pmda import PMDA, pmdaGetContext, pmdaMetric
+from pcp.pmapi import pmContext as PCP, pmUnits
+from pcp.pmda import PMDA, pmdaMetric
 
 from . import config, privileges, seccomp
+from .context import Current
 from .credentials import Credentials
 from .flows import Flow
 from .indoms import ListIndom
@@ -58,6 +59,7 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
         self._domains: Dict[int, Domain[Any]] = {}
         self._indoms: Dict[int, ListIndom] = {}
         self._credentials = Credentials()
+        self._current = Current(domain)
         for group in GROUPS:
             if group.domain and group.domain.serial not in self._domains:
                 self._add_domain(group.domain)
@@ -133,7 +135,7 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
 
     def _fetch_begins(self) -> None:
         self._picture.after_fetch = True
-        self._snapshot.viewer = self._credentials.viewer(pmdaGetContext())
+        self._snapshot.viewer = self._credentials.viewer(self._context())
 
     def _refresh(self, cluster: int) -> None:
         group = self._groups.get(cluster)
@@ -163,7 +165,7 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
         self._credentials.end(context)
 
     def _choose(self) -> Picture:
-        name = self._container()
+        name = self._containers.get(self._context())
         if not name:
             return self._own
         client = self._namespaces.worker(name)
@@ -174,11 +176,11 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
             self._remotes[name] = Remote(client)
         return self._remotes[name]
 
-    def _container(self) -> str:
-        try:
-            return self._containers.get(pmdaGetContext(), "")
-        except pmErr:
-            return ""  # not a client's request
+    def _context(self) -> int:
+        found = self._current.context()
+        if found is None and self._containers:
+            raise RuntimeError("whose request this is cannot be found out")  # a client gets an error, not another's
+        return -1 if found is None else found
 
     def _value(self, cluster: int, item: int, inst: int) -> Optional[List[Any]]:
         if (cluster, item) not in self._served:

@@ -132,7 +132,7 @@ def test_interleaved_contexts_are_not_mixed(lab):
 
 def test_counters_are_those_of_the_namespace(lab):
     """A sysctl and a counter differ where the namespaces do."""
-    opened = {name: value(lab, "mptcp.mib.MPCapableSYNTX", name) for name in (None, lab.blue, lab.red)}
+    opened = {name: value(lab, "mptcp.mib.mpcapablesyntx", name) for name in (None, lab.blue, lab.red)}
     print(f"opened: {opened}")
     assert opened[lab.blue] == 3 and opened[lab.red] == 0 and opened[None] == 2
 
