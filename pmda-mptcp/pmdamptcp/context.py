@@ -10,6 +10,7 @@ who cannot be known is nobody: None.
 
 import ctypes
 from struct import Struct
+from sys import byteorder
 from typing import Iterator, Optional, Tuple
 
 import cpmda
@@ -49,7 +50,7 @@ class Current:
             for offset in range(0, len(memory) - _EXT - 8, 8):
                 domain, interface, _, _ = _HEAD.unpack_from(memory, offset)
                 if domain == self._domain and interface in _INTERFACES:
-                    address = int.from_bytes(memory[offset + _EXT:offset + _EXT + 8], "little")
+                    address = int.from_bytes(memory[offset + _EXT:offset + _EXT + 8], byteorder)
                     if _readable(address, ctypes.sizeof(_Ext)):
                         found = _Ext.from_address(address)
                         if found.domain == self._domain:
