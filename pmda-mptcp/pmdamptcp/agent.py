@@ -50,7 +50,7 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
         self._snapshot = Snapshot(config.Config(), self.log)
         self._served = {(group.cluster, item) for group in GROUPS for item in range(len(group.metrics))}
         self._groups: Dict[int, Group[Any]] = {group.cluster: group for group in GROUPS}
-        self._own: Picture = Local(self._snapshot)
+        self._own: Picture = Local(self._snapshot, cpmapi.PM_ERR_AGAIN)
         self._picture: Picture = self._own  # of the context whose request this is
         self._namespaces = Namespaces(self.log)
         self._remotes: Dict[str, Remote] = {}
@@ -93,7 +93,7 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
                 seccomp.restrict(self.log)
             (owners.close if settings.processes is config.Processes.NO else owners.run)()
             self._snapshot = Snapshot(settings, self.log, privileges.net_admin(), owners)
-            self._own = self._picture = Local(self._snapshot)
+            self._own = self._picture = Local(self._snapshot, cpmapi.PM_ERR_AGAIN)
             self._snapshot.start()
             self._namespaces.begin()
         super().run()
@@ -173,7 +173,7 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
             known = self._namespaces.exists(name)
             return Picture(cpmapi.PM_ERR_AGAIN if known else cpmapi.PM_ERR_NOCONTAINER)
         if name not in self._remotes or self._remotes[name].client is not client:
-            self._remotes[name] = Remote(client)
+            self._remotes[name] = Remote(client, cpmapi.PM_ERR_AGAIN)
         return self._remotes[name]
 
     def _context(self) -> int:

@@ -3,8 +3,6 @@
 
 from typing import Any, Dict, Optional
 
-import cpmapi
-
 from .snapshot import Snapshot
 from .worker import CLUSTERS, DOMAINS, Client
 
@@ -12,7 +10,7 @@ from .worker import CLUSTERS, DOMAINS, Client
 class Picture:
     """Nothing to see, for the reason of PCP's error `error`; also what pictures have in common."""
 
-    def __init__(self, error: int = cpmapi.PM_ERR_AGAIN):
+    def __init__(self, error: int):
         self.error = error  # of metrics without instances that have no row
         self.instances: Dict[int, Dict[int, Any]] = {serial: {} for serial in DOMAINS}
         self.after_fetch = False
@@ -43,8 +41,8 @@ class Picture:
 class Local(Picture):
     """The namespace that pmcd runs in."""
 
-    def __init__(self, snapshot: Snapshot):
-        super().__init__()
+    def __init__(self, snapshot: Snapshot, error: int):
+        super().__init__(error)
         self.snapshot = snapshot
         self._getters = {(cluster, item): metric.get for cluster, group in CLUSTERS.items()
                          for item, metric in enumerate(group.metrics)}
@@ -74,8 +72,8 @@ class Local(Picture):
 class Remote(Picture):
     """Another namespace; an instance is its name and its labels, a row its values."""
 
-    def __init__(self, client: Client):
-        super().__init__()
+    def __init__(self, client: Client, error: int):
+        super().__init__(error)
         self.client = client
 
     def begin(self) -> None:
