@@ -38,10 +38,12 @@ class Current:
     def __init__(self, domain: int):
         self._domain = domain
         self._ext: Optional[_Ext] = None
+        self._sought = False
 
     def context(self) -> Optional[int]:
         """The number of the client whose request is served."""
-        self._ext = self._ext or self._find()
+        if not self._sought:
+            self._sought, self._ext = True, self._find()
         return self._ext.context if self._ext else None
 
     def _find(self) -> Optional[_Ext]:
