@@ -39,6 +39,16 @@ from pcp import pmapi
 socket, *names = sys.argv[1:]
 contexts = {name: pmapi.pmContext(cpmapi.PM_CONTEXT_HOST,
                                   f"unix:{socket}" + (f"?container={name}" if name != "-" else "")) for name in names}
+ids = contexts["-"].pmLookupName(["mptcp.connection.name", "mptcp.interface.up"])
+descs = {pmid: contexts["-"].pmLookupDesc(pmid) for pmid in ids}
+# Fetches with nothing before them: libpcp_pmda still has the client of the last request as the one that asks.
+counts = {}
+for turn in range(10):
+    for name, context in contexts.items():
+        for pmid in ids:
+            found = context.pmFetch((ctypes.c_uint * 1)(pmid))
+            counts.setdefault(f"{name} {pmid}", set()).add(found.contents.get_numval(0))
+            context.pmFreeResult(found)
 wrong, seen = 0, {}
 for turn in range(30):
     for name, context in contexts.items():
@@ -53,6 +63,7 @@ for turn in range(30):
             named = sorted(context.pmNameInDom(desc, number) for number in numbers)
             before = seen.setdefault(f"{name} {pmid}", named)
             wrong += named != before or listed not in (None, named)
+wrong += sum(found != {len(seen[key])} for key, found in counts.items())
 print(json.dumps([wrong, seen]))
 """
 
