@@ -120,7 +120,8 @@ class Ledger:
             self._router([flow])
             self._carry(flow)
         flow.cookie, flow.missing, flow.backup = cookie, False, flags & inet_diag.BACKUP
-        self._by_cookie[cookie] = flow
+        if cookie:  # no kernel gives 0
+            self._by_cookie[cookie] = flow
         return flow
 
     def recognise(self, decoded: Decoded) -> Optional[Subflow]:

@@ -28,8 +28,6 @@ LACKING = "Metric not supported by this version of monitored application"
 # Of a subflow: our name and ss's.
 SUBFLOW_FIELDS = {"in.bytes": "bytes_received", "out.bytes": "bytes_sent", "out.acked_bytes": "bytes_acked",
                   "cwnd": "cwnd", "snd_mss": "mss"}
-# How many counters Debian's and the newest kernels have; a distribution's may have others.
-COUNTERS = {"6.1": 56, "6.12": 70}
 
 
 def values(host, *names):
@@ -195,8 +193,7 @@ def test_each_counter_is_there_or_absent(seen, role):
             assert rows == ({None: names.pop(name)} if name in names else LACKING), metric
     assert others == names  # those that have no metric
     assert int(other["counters"]["MPJoinAckRx" if role == "server" else "MPJoinSynAckRx"]) == HELD
-    if GUEST in COUNTERS:
-        assert len(other["counters"]) == COUNTERS[GUEST]
+    assert not GUEST or LACKING in ours.values(), "not an older kernel"
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -367,3 +367,12 @@ def test_a_second_connection_with_a_token_that_is_in_use(host):
     sample = host.sampler.sample
     assert [flow.name.split()[0] for flow in sample.shown_subflows.values()] == ["c1::1"]
     assert host.counts() == (2, 0)
+
+
+def test_a_cookie_of_0_is_none(host):
+    """No kernel gives it: the subflow stays known by its ends, once."""
+    host.open(0, joined=True, sent=100).tick().sample()
+    assert len(host.ledger.flows) == len(host.ledger) == 1
+    host.carry(0, sent=300).end(0)
+    host.tick()
+    assert host.bytes() == (0, 300) and host.known() == []
