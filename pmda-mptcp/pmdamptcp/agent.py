@@ -11,12 +11,12 @@ from typing import Any, Dict, List, Optional
 
 import cpmapi
 from cpmda import PMDA_ATTR_CONTAINER, PMDA_FLAG_AUTHORIZE, PMDA_FLAG_CONTAINER, pmda_indom, pmda_pmid
-from pcp.pmapi import pmContext as PCP, pmUnits
-from pcp.pmda import PMDA, pmdaMetric
+from pcp.pmapi import pmContext as PCP, pmErr, pmUnits
+from pcp.pmda import PMDA, pmdaGetContext, pmdaMetric
 
 from . import config, privileges, seccomp
 from .context import Current
-from .credentials import Credentials
+from .credentials import Credentials, Viewer
 from .flows import Flow
 from .indoms import ListIndom
 from .metrics import PM_IN_NULL, Domain, Group
@@ -45,7 +45,7 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
     """
 
     def __init__(self, name: str = "mptcp", domain: int = DOMAIN):
-        with privileges.borrowing(PCP.pmGetConfig("PCP_USER")):
+        with privileges.borrowing(PCP.pmGetConfig("PCP_USER"), "."):
             super().__init__(name, domain)  # opens the log
         self._snapshot = Snapshot(config.Config(), self.log)
         self._served = {(group.cluster, item) for group in GROUPS for item in range(len(group.metrics))}
@@ -82,7 +82,8 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
             owners = Owners(self.log)
             owners.start(user)  # must see more than the agent, and be there before it has threads
             path = os.environ.get("PMDAMPTCP_CONFIG") or PCP.pmGetConfig("PCP_SYSCONF_DIR") + "/mptcp/mptcp.conf"
-            settings = config.read(path, self.log)
+            with privileges.borrowing(user):
+                settings = config.read(path, self.log)
             self._namespaces = Namespaces(self.log, settings.namespaces)
             self._namespaces.start(user, settings)
             privileges.drop(user, self.log)
@@ -93,6 +94,7 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
                 seccomp.restrict(self.log)
             (owners.close if settings.processes is config.Processes.NO else owners.run)()
             self._snapshot = Snapshot(settings, self.log, privileges.net_admin(), owners)
+            self._snapshot.viewer = self._viewer
             self._own = self._picture = Local(self._snapshot, cpmapi.PM_ERR_AGAIN)
             self._snapshot.start()
             self._namespaces.begin()
@@ -135,7 +137,6 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
 
     def _fetch_begins(self) -> None:
         self._picture.after_fetch = True
-        self._snapshot.viewer = self._credentials.viewer(self._context())
 
     def _refresh(self, cluster: int) -> None:
         group = self._groups.get(cluster)
@@ -165,7 +166,7 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
         self._credentials.end(context)
 
     def _choose(self) -> Picture:
-        name = self._containers.get(self._context())
+        name = self._containers.get(self._context()) if self._containers else None
         if not name:
             return self._own
         client = self._namespaces.worker(name)
@@ -178,9 +179,16 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
 
     def _context(self) -> int:
         found = self._current.context()
-        if found is None and self._containers:
+        if found is None:
             raise RuntimeError("whose request this is cannot be found out")  # a client gets an error, not another's
-        return -1 if found is None else found
+        return found
+
+    def _viewer(self) -> Viewer:
+        """Who asks, while values are being served: only then pmdaGetContext(3) tells."""
+        try:
+            return self._credentials.viewer(pmdaGetContext())
+        except pmErr:
+            return Viewer()  # nobody
 
     def _value(self, cluster: int, item: int, inst: int) -> Optional[List[Any]]:
         if (cluster, item) not in self._served:

@@ -66,12 +66,12 @@ def become(user: str, capabilities: Collection[Capability], log: Callable[[str],
 
 
 @contextmanager
-def borrowing(user: str) -> Iterator[None]:
-    """Be `user` for a moment, where root writes into a directory that is not root's: into the log's.
+def borrowing(user: str, directory: str = "") -> Iterator[None]:
+    """Root is `user` for a moment, for what `user` may read, or write into a directory that is not root's.
 
     Who may write there, too, can put a link in the place of a file, and root would follow it.
     """
-    if os.geteuid() != 0 or os.stat(".").st_uid == 0:
+    if os.geteuid() != 0 or directory and os.stat(directory).st_uid == 0:
         yield
         return
     entry = pwd.getpwnam(user)

@@ -36,7 +36,7 @@ class Snapshot:
         self._config, self._log, self._privileged, self._owners = config, log, privileged, owners
         self._wanted: List[Any] = []  # connections and services whose owners were asked for last
         self._owned: Tuple[Dict[int, Connection], Dict[int, Owned]] = {}, {}
-        self.viewer = Viewer()  # who asks now
+        self.viewer: Callable[[], Viewer] = Viewer  # tells who asks for a value
         self.samples = 0
         self.sample_cpu = 0.0  # seconds
         self.counters = Source(netstat.PATH, netstat.read, log)
@@ -177,7 +177,7 @@ class Snapshot:
         if not self._owners:
             return None
         found = self._owners.of(row.inode)
-        if self._config.processes is not Processes.ALL and not self.viewer.sees(found.uid if found else None):
+        if self._config.processes is not Processes.ALL and not self.viewer().sees(found.uid if found else None):
             raise PermissionError
         return found
 

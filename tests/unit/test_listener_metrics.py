@@ -181,7 +181,7 @@ def test_owners_of_connections_and_services(kernel, log):
     kernel.listeners = [message for message in m.sockets("mptcp_dump_host-b_af10.bin") if message[17] == m.LISTEN]
     owners = Owners({first: Process(7, "seven"), 1111712: Process(9, "nine")})
     snapshot = Snapshot(Config(sample_age=0.1), log, True, owners)
-    snapshot.viewer = Viewer(0, True)
+    snapshot.viewer = lambda: Viewer(0, True)
     assert list(named(snapshot, "mptcp.connection.pid").values()) == [7]
     assert list(named(snapshot, "mptcp.connection.command").values()) == ["seven"]
     assert named(snapshot, "mptcp.service.pid") == {"5040": 9}
@@ -258,7 +258,7 @@ def test_owners_for_those_who_may_know(kernel, log):
     snapshot.refresh_owners()
 
     def pids(viewer, asked=snapshot):
-        asked.viewer = viewer
+        asked.viewer = lambda: viewer
         found = []
         for owner, row in asked.owned_connections.values():
             try:

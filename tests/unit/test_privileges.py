@@ -183,7 +183,7 @@ def test_a_log_is_not_written_through_a_link_of_the_user_s(tmp_path, in_child):
     def try_it():
         os.chdir(directory)
         tried = []
-        with privileges.borrowing("nobody"):
+        with privileges.borrowing("nobody", "."):
             for name in ("mptcp.log", "other.log"):
                 try:
                     with open(name, "w", encoding="ascii"):
@@ -200,14 +200,16 @@ def test_a_log_is_not_written_through_a_link_of_the_user_s(tmp_path, in_child):
 
 @needs_root
 def test_in_a_directory_of_root_s_it_stays_root(tmp_path, in_child):
-    """Nobody else can put anything there, and the user could not write."""
+    """Where it is to write: nobody else can put anything there, and the user could not write. Not so to read."""
 
     def try_it():
         os.chdir(tmp_path)
+        with privileges.borrowing("nobody", "."):
+            writer = os.geteuid()
         with privileges.borrowing("nobody"):
-            return os.geteuid()
+            return [writer, os.geteuid()]
 
-    assert in_child(try_it) == 0
+    assert in_child(try_it) == [0, NOBODY.pw_uid]
 
 
 @needs_root
