@@ -118,6 +118,35 @@ def test_owners_are_told_to_those_who_may_know(lab, held):
     assert "c1" in as_user(server, 0, "pminfo", "-h", "127.0.0.1", "-f", "mptcp.connection.state"), "all else is there"
 
 
+POLLER = """
+import sys, time
+import cpmapi
+from pcp import pmapi
+context = pmapi.pmContext(cpmapi.PM_CONTEXT_HOST, "unix:")
+pmids = context.pmLookupName(["mptcp.connection.pid"])
+counts = set()
+for _ in range(300):
+    result = context.pmFetch(pmids)
+    counts.add(result.contents.get_numval(0))
+    context.pmFreeResult(result)
+print(sorted(counts))
+"""
+
+
+def test_two_clients_that_ask_in_turn(lab, held):
+    """What one may know, the other is not told: whose request it is is asked each time."""
+    server = lab.server
+    root = server.popen("pmval", "-h", "unix:", "-t", "0.002", "mptcp.connection.pid", stdout=subprocess.DEVNULL)
+    try:
+        told = as_user(server, NOBODY, PYTHON, "-c", POLLER).strip()
+        assert root.poll() is None
+    finally:
+        server.stop(root)
+    every = server.run(PYTHON, "-c", POLLER).stdout.strip()
+    print("root", every, "nobody", told)
+    assert (every, told) == ("[3]", "[1]")
+
+
 def test_recorders_are_told_and_relays_are_not(lab, held, tmp_path):
     """pmlogger and pmproxy are the same user: an archive has the names, HTTP has them by no host name at all."""
     server = lab.server
