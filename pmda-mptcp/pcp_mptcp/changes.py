@@ -78,7 +78,7 @@ class Steps:
         changes = {}
         for metric in self._metrics:
             when, last = sample.when(metric), self._last.get(metric)
-            if when is None or last is not None and when <= last.time:
+            if when is None or last is not None and when <= last.time or metric == FLAGS and _unreadable(sample):
                 continue
             changes[metric] = Change(last.time if last else when, last.now if last else None, when, sample.all(metric))
         self._last.update(changes)
@@ -163,6 +163,11 @@ SYSCTLS = [f"mptcp.sysctl.{name}" for name in (
 LIMITS = ["mptcp.pm.limits.subflows", "mptcp.pm.limits.add_addr_accepted"]
 FLAGS = "mptcp.pm.endpoint.flags"
 SETTINGS = [*SYSCTLS, *LIMITS, FLAGS]
+
+
+def _unreadable(sample: Sample) -> bool:
+    """Can the path manager not be read?  No endpoints look the same, limits do not."""
+    return sample.when(LIMITS[0]) is not None and not sample.all(LIMITS[0])
 
 
 def counted(step: Step) -> Iterator[Tuple[str, Counter[str]]]:

@@ -528,6 +528,18 @@ def test_settings(host):
     assert host.story[2].text == "endpoint 1 10.0.2.1%enp2s0 changed: subflow -> subflow backup"
 
 
+def test_a_path_manager_that_cannot_be_read_has_lost_no_endpoint(host):
+    """Its limits have no value then, and no endpoint does."""
+    host.put(changes.LIMITS[0], None, 2)
+    host.put(changes.FLAGS, "1 10.0.2.1%enp2s0", "subflow")
+    host.tick(2)
+    known = {metric: host.values[metric] for metric in (changes.LIMITS[0], changes.FLAGS)}
+    host.values.update(dict.fromkeys(known, {}))
+    host.tick(2)
+    host.values.update(known)
+    assert host.tick(2).end() == []
+
+
 def test_the_agent_restarts(host):
     """Its counters begin at 0: that is told, and nothing else; the story goes on."""
     host.tick(8, FULL)
