@@ -84,7 +84,7 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
             path = os.environ.get("PMDAMPTCP_CONFIG") or PCP.pmGetConfig("PCP_SYSCONF_DIR") + "/mptcp/mptcp.conf"
             with privileges.borrowing(user):
                 settings = config.read(path, self.log)
-            self._namespaces = Namespaces(self.log, settings.namespaces)
+            self._namespaces = Namespaces(self.log, settings.namespaces, settings.containers)
             self._namespaces.start(user, settings)
             privileges.drop(user, self.log)
             Flow.peers = settings.remote_addresses

@@ -49,6 +49,8 @@ class Config(NamedTuple):
     nftables: bool = False
     #: Other network namespaces, by the names that ip-netns(8) gave them.
     namespaces: Tuple[str, ...] = ()
+    #: Containers, too, by the names that PCP's pmdaroot knows?
+    containers: bool = False
     #: Give up system calls that the agent does not need?
     seccomp: bool = True
 
@@ -68,21 +70,21 @@ def read(path: str, log: Callable[[str], None]) -> Config:
         return Config()
     except (OSError, UnicodeDecodeError, configparser.Error) as error:
         log("configuration ignored, the defaults are used, and of processes and remote addresses nothing is shown: "
-            + _printable(" ".join(str(error).split())))
+            + printable(" ".join(str(error).split())))
         return Config(**_STRICT)
     config = Config()
     for section in parser.sections():
         if section != SECTION:
-            log(f"{path}: unknown section [{_printable(section)}] ignored")
+            log(f"{path}: unknown section [{printable(section)}] ignored")
     for key, text in parser.items(SECTION) if parser.has_section(SECTION) else ():
         default = Config._field_defaults.get(key)
         if default is None:
-            log(f"{path}: unknown setting '{_printable(key)}' ignored")
+            log(f"{path}: unknown setting '{printable(key)}' ignored")
             continue
         value = _value(key, text, type(default))
         if value is None:
             value = _STRICT.get(key, default)
-            log(f"{path}: {key} = {_printable(text)}: not a value that makes sense, {_printable(value)} is used")
+            log(f"{path}: {key} = {printable(text)}: not a value that makes sense, {printable(value)} is used")
         config = config._replace(**{key: value})
     return config
 
@@ -99,7 +101,7 @@ def _content(path: str) -> str:
     return content.decode("utf-8")
 
 
-def _printable(value: Any) -> str:
+def printable(value: Any) -> str:
     """As it stands in a file, on one line and without what a terminal takes for commands."""
     text = str(value.value if isinstance(value, Enum) else value)[:_MOST_TEXT]
     return "".join(one if one.isprintable() else "?" for one in text)

@@ -1,38 +1,45 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Other network namespaces, by their names: a worker in each, and a helper that can start them.
+"""Other network namespaces, by their names: a worker in each, and a helper that can start them (helper.py).
 
-To enter a namespace takes CAP_SYS_ADMIN, which the agent is not to have.  So,
-only if namespaces are configured, it forks a helper before it drops root.
-That is told nothing but places in the list of names, and forks a worker which
-enters the namespace, keeps CAP_NET_ADMIN alone, and talks to the agent by a
-socket of its own (worker.py).  Each ends when its socket does.
+The agent's side.  Without such names in the configuration there is no helper.
 """
 
-import gc
 import os
-import signal
 import socket
-from contextlib import suppress
+from select import select
 from time import monotonic
-from typing import Callable, Dict, List, NoReturn, Optional, Sequence, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
-from . import privileges, seccomp, worker
-from .config import Config
-from .privileges import Capability
+from . import helper
+from .config import Config, printable
+from .containers import NAME, Unknown
+from .worker import Client
 
-DIRECTORY = "/run/netns"
 _AGAIN = 10.0  # seconds until a worker that failed is started anew
-_PATIENCE = 1.0  # seconds for the helper to fork
+_AGAIN_GONE = 1.0  # until a container is looked for anew
+_PATIENCE = 1.0  # seconds for the helper to fork, and for pmdaroot to find a container
+_MOST_CONTAINERS = 16  # that are watched at once
+_MOST_NAMES = 100  # that are remembered and logged, of those that clients make up
+
+
+class _Try(NamedTuple):
+    """The last time that a worker was to be started."""
+
+    when: float
+    gone: bool  # no such container
+
+
+_NEVER = _Try(float("-inf"), False)
 
 
 class Namespaces:
     """The agent's side: `start`, the drop of privileges, then `worker`."""
 
-    def __init__(self, log: Callable[[str], None], names: Sequence[str] = ()):
-        self._log, self._names = log, tuple(names)
+    def __init__(self, log: Callable[[str], None], names: Sequence[str] = (), containers: bool = False):
+        self._log, self._names, self._containers = log, tuple(names), containers
         self._channel: Optional[socket.socket] = None
-        self._workers: Dict[str, Tuple[worker.Client, Tuple[int, int]]] = {}  # and which namespace it is in
-        self._tried: Dict[str, float] = {}
+        self._workers: Dict[str, Tuple[Client, Optional[Tuple[int, int]]]] = {}  # and which namespace it is in
+        self._tried: Dict[str, _Try] = {}
         self._told: Dict[str, str] = {}
 
     @property
@@ -42,28 +49,38 @@ class Namespaces:
 
     def start(self, user: str, settings: Config) -> None:
         """Fork the helper, which becomes `user`: as root, and before there are threads."""
-        if not self._names:
+        if not self._names and not self._containers:
             return
         self._channel, channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with channel:
             if not os.fork():
-                _help(channel, user, settings, self._log)
+                helper.run(channel, user, settings, self._log)
         self._channel.settimeout(_PATIENCE)
 
     def begin(self) -> None:
         """Start the workers that are not there, now and then; end those whose namespace is gone."""
+        if self._channel and select([self._channel], [], [], 0)[0]:
+            self._hang_up()
+        for name in [name for name, (client, _) in self._workers.items() if not client.alive]:
+            if self._is_container(name):
+                del self._workers[name]
+                self._tried.pop(name, None)
         for name in self._names:
             self.worker(name)
 
     def exists(self, name: str) -> bool:
-        """Is this a configured namespace that is there?"""
-        return name in self._names and identity(name) is not None
+        """May this namespace have a worker in a while?"""
+        if name in self._names:
+            return identity(name) is not None
+        return self._is_container(name) and (name not in self._tried or not self._tried[name].gone)
 
-    def worker(self, name: str) -> Optional["worker.Client"]:
-        """The worker of a configured namespace, None while there is none."""
-        if name not in self._names:
+    def worker(self, name: str) -> Optional[Client]:
+        """The worker of a configured namespace or a container, None while there is none."""
+        container = self._is_container(name)
+        if name not in self._names and not container:
+            self._tell(name, "is not configured")
             return None
-        now, client = identity(name), None
+        now = None if container else identity(name)
         if name in self._workers:
             client, then = self._workers[name]
             if now == then and client.alive:
@@ -72,102 +89,89 @@ class Namespaces:
             del self._workers[name]
             if now != then:
                 self._tried.pop(name, None)
-        if now is None:
+        if now is None and not container:
             self._tell(name, "is not there")
-        elif monotonic() - self._tried.get(name, float("-inf")) >= _AGAIN:
-            self._tried[name] = monotonic()
-            try:
-                self._workers[name] = worker.Client(self._ask(self._names.index(name))), now
-                self._tell(name, "is watched")
-                return self._workers[name][0]
-            except (OSError, EOFError) as error:
-                self._tell(name, f"{type(error).__name__}: {error}")
+            return None
+        last = self._tried.get(name, _NEVER)
+        if monotonic() - last.when >= (_AGAIN_GONE if last.gone else _AGAIN):
+            return self._begin(name, now)
         return None
 
-    def _ask(self, number: int) -> socket.socket:
+    def _begin(self, name: str, now: Optional[Tuple[int, int]]) -> Optional[Client]:
+        gone = False
+        while name not in self._names and len(self._tried) >= _MOST_NAMES:
+            del self._tried[next(iter(self._tried))]
+        try:
+            client = self._container(name) if now is None else self._named(name)
+            self._workers[name] = client, now
+            self._tell(name, "is watched")
+            return client
+        except Unknown as error:
+            gone = True
+            self._tell(name, str(error))
+        except (OSError, EOFError, ValueError) as error:
+            self._tell(name, f"{type(error).__name__}: {error}")
+        finally:
+            self._tried[name] = _Try(monotonic(), gone)
+        return None
+
+    def _named(self, name: str) -> Client:
+        return Client(self._ask(bytes([self._names.index(name)])))
+
+    def _container(self, name: str) -> Client:
+        if sum(one not in self._names for one in self._workers) >= _MOST_CONTAINERS:
+            raise OSError(f"{_MOST_CONTAINERS} containers are watched, and that is the most")
+        client = Client(self._ask(bytes([helper.CONTAINER]) + name.encode("ascii")))
+        try:
+            greeting = client.greet(_PATIENCE)
+            if greeting["unknown"]:
+                raise Unknown(greeting["error"])
+            if greeting["error"]:
+                raise OSError(greeting["error"])
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    def _is_container(self, name: str) -> bool:
+        return self._containers and name not in self._names and NAME.fullmatch(name) is not None
+
+    def _ask(self, question: bytes) -> socket.socket:
         if self._channel is None:
             raise EOFError("the process that enters namespaces has ended")
         try:
-            self._channel.send(bytes([number]), socket.MSG_NOSIGNAL)
+            self._channel.send(question, socket.MSG_NOSIGNAL)
             data, descriptors, _, _ = socket.recv_fds(self._channel, 1, 1)
         except OSError:
-            self._channel.close()  # an answer that comes late would be taken for that of the next question
-            self._channel = None
+            self._hang_up()  # an answer that comes late would be taken for that of the next question
             raise
         if not data or not descriptors:
             raise EOFError("no worker could be started")
         return socket.socket(fileno=descriptors[0])
 
+    def _hang_up(self) -> None:
+        if self._channel:
+            self._channel.close()
+            self._channel = None
+            self._log("namespaces: the process that enters them has ended; those that are watched stay, no other comes "
+                      "before pmcd is restarted")
+
     def _tell(self, name: str, what: str) -> None:
-        if self._told.get(name) != what:
-            self._told[name] = what
-            self._log(f"namespace {name}: {what}")
+        """Once, and of names that clients make up not more than a bounded number."""
+        if self._told.get(name) == what or (name not in self._told and name not in self._names
+                                            and len(self._told) >= _MOST_NAMES + len(self._names)):
+            return
+        self._told[name] = what
+        kind = "namespace" if name in self._names else "container"
+        self._log(f"{kind} {printable(name)}: {what}")
+        if len(self._told) == _MOST_NAMES + len(self._names):
+            self._log("namespaces: so many names were asked for that others are no longer logged")
 
 
 def identity(name: str) -> Optional[Tuple[int, int]]:
     """What tells a namespace from another of the same name, None when it is not there."""
     try:
-        status = os.stat(f"{DIRECTORY}/{name}")
+        status = os.stat(f"{helper.DIRECTORY}/{name}")
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _help(channel: socket.socket, user: str, settings: Config, log: Callable[[str], None]) -> NoReturn:
-    """The helper, from its birth on."""
-    try:
-        _be_child("pmdamptcp-ns", [channel.fileno()])
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for workers
-        privileges.become(user, [Capability.CAP_SYS_ADMIN, Capability.CAP_NET_ADMIN],
-                          lambda line: log(f"namespaces: {line}"))
-        names = settings.namespaces
-        while True:
-            question = channel.recv(1)
-            if not question:
-                break
-            ours, theirs = socket.socketpair()
-            with ours, theirs:
-                if not os.fork():
-                    _work(theirs, names[question[0]], settings, log)
-                socket.send_fds(channel, [b"!"], [ours.fileno()])
-    except ConnectionError:
-        pass  # the agent has ended
-    except Exception as fault:
-        log(f"namespaces: {type(fault).__name__}: {fault}")
-    finally:
-        os._exit(0)
-
-
-def _work(channel: socket.socket, name: str, settings: Config, log: Callable[[str], None]) -> NoReturn:
-    """A worker, from its birth on."""
-    def tell(line: str) -> None:
-        log(f"namespace {name}: {line}")
-
-    try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        _be_child("pmdamptcp-ns", [channel.fileno()])
-        privileges.enter_network(f"{DIRECTORY}/{name}")
-        privileges.keep([Capability.CAP_NET_ADMIN])
-        if not settings.listener and not settings.nftables:
-            privileges.give_up(tell)
-        if settings.seccomp:
-            seccomp.restrict(tell)
-        worker.serve(channel, settings, tell)
-    except (EOFError, ConnectionError):
-        pass  # the agent has ended, or wants no more
-    except Exception as fault:
-        tell(f"{type(fault).__name__}: {fault}")
-    finally:
-        os._exit(0)
-
-
-def _be_child(name: str, keep: List[int]) -> None:
-    gc.freeze()  # to look at the agent's objects would be to copy them
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # meant for the agent, and with that it ends
-    with suppress(OSError), open("/proc/self/comm", "wb") as file:
-        file.write(name.encode())
-    for descriptor in map(int, os.listdir("/proc/self/fd")):
-        if descriptor not in (2, *keep):  # pmcd waits for the agent's to be closed
-            with suppress(OSError):
-                os.close(descriptor)

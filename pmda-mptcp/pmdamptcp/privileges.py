@@ -28,6 +28,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Capability(IntEnum):
     """Those that this agent has a use for; the numbers are linux/capability.h's."""
 
+    CAP_DAC_OVERRIDE = 1
     CAP_DAC_READ_SEARCH = 2
     CAP_NET_ADMIN = 12
     CAP_SYS_PTRACE = 19

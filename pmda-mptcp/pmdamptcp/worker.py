@@ -8,6 +8,7 @@ the cluster [id, values or null] of its rows.
 
 import json
 import socket
+from select import select
 from struct import Struct
 from time import monotonic
 from typing import Any, Callable, Dict, Iterable, List, NoReturn, Optional
@@ -21,18 +22,25 @@ from .snapshot import Snapshot
 
 _LENGTH = Struct("=I")
 _MOST = 1 << 28
+_IDLE = 300.0  # seconds
 _PATIENCE = 3.0  # seconds for all that one request of pmcd asks; that waits 5
 
 CLUSTERS: Dict[int, Group[Any]] = {group.cluster: group for group in GROUPS}
 DOMAINS: Dict[int, Domain[Any]] = {group.domain.serial: group.domain for group in GROUPS if group.domain}
 
 
-def serve(channel: socket.socket, settings: Config, log: Callable[[str], None]) -> NoReturn:
-    """Answer until the agent has no more questions; then raises EOFError."""
+def serve(channel: socket.socket, settings: Config, log: Callable[[str], None],
+          ended: Optional[int] = None) -> NoReturn:
+    """Answer until the agent has no more questions; then raises EOFError.
+
+    A container's also until `ended` gets readable or nobody has asked for a while.
+    """
     Flow.peers = settings.remote_addresses
     snapshot = Snapshot(settings, log, privileges.net_admin())
     snapshot.start()
     while True:
+        if ended is not None and select([channel, ended], [], [], _IDLE)[0] != [channel]:
+            raise EOFError("the container has ended, or nobody asks")
         question = receive(channel)
         send(channel, answer(snapshot, question["domains"], question["cluster"]))
 
@@ -61,8 +69,20 @@ class Client:
 
     def __init__(self, channel: socket.socket):
         self._channel = channel
-        self.alive = True
+        self._open = True
         self._until = 0.0
+
+    @property
+    def alive(self) -> bool:
+        """Can it be asked?  That it says something, or its end, without a question is its end."""
+        if self._open and select([self._channel], [], [], 0)[0]:
+            self.close()
+        return self._open
+
+    def greet(self, seconds: float) -> Dict[str, Any]:
+        """What it says first, that of a container.  Raises OSError, EOFError and ValueError."""
+        greeting: Dict[str, Any] = receive(self._channel, monotonic() + seconds)
+        return greeting
 
     def begin(self) -> None:
         """A request of pmcd begins."""
@@ -82,7 +102,7 @@ class Client:
 
     def close(self) -> None:
         """End it."""
-        self.alive = False
+        self._open = False
         self._channel.close()
 
 

@@ -21,7 +21,7 @@ AGENT = REPOSITORY / "pmda-mptcp" / "pmdamptcp.python"
 DOMAIN = 262
 
 PMCD_CONF = """\
-pmcd	2	dso	pmcd_init	{pmdas}/pmcd/pmda_pmcd.so
+{root}pmcd	2	dso	pmcd_init	{pmdas}/pmcd/pmda_pmcd.so
 linux	60	dso	linux_init	{pmdas}/linux/pmda_linux.so
 mptcp	{domain}	pipe	binary	{python} {agent} {options}
 
@@ -30,6 +30,7 @@ allow "local:*" : all;
 allow ".*" : fetch;
 allow ":*" : fetch;
 """
+ROOT = "root\t1\tpipe\tbinary\t{pmdas}/root/pmdaroot\n"
 
 
 def pcp_conf():
@@ -53,6 +54,7 @@ class PrivatePcp:
     def __init__(self):
         self.agent = AGENT
         self.pmcd = None
+        self.pmdaroot = False  # start PCP's pmdaroot, too, which then starts the agents and knows containers
         self.patience = PATIENCE  # seconds that pmcd gives an agent to answer; usual: 5, but this machine may be busy
         self._agent_options = ()
         self._agent_env = {}
@@ -94,7 +96,8 @@ class PrivatePcp:
             # No root-owned __pycache__ in a user's checkout.
             PYTHONDONTWRITEBYTECODE="1")
         (self.work / "pmcd.conf").write_text(PMCD_CONF.format(
-            pmdas=conf["PCP_PMDAS_DIR"], domain=DOMAIN, python=PYTHON, agent=self.agent,
+            pmdas=conf["PCP_PMDAS_DIR"], domain=DOMAIN,
+            root=ROOT.format(pmdas=conf["PCP_PMDAS_DIR"]) if self.pmdaroot else "", python=PYTHON, agent=self.agent,
             options=" ".join(map(str, self._agent_options))), encoding="utf-8")
         self._make_names(conf)
 
