@@ -114,7 +114,7 @@ def _events(source: Source, arguments: Arguments) -> int:
         told.extend(happenings)
         for one in happenings:
             if "json" in arguments:
-                print(json.dumps({**one._asdict(), "host": source.host}), flush=True)
+                print(json.dumps({**one._asdict(), "host": source.name}), flush=True)
             else:
                 kind = paint(_EVENT_COLOURS.get(one.kind, ""), one.kind.ljust(17))
                 print(f"{source.clock(one.time)}  {kind}  {text.printable(one.text)}", flush=True)
@@ -166,7 +166,7 @@ class Printer:
             raise Wrong("--full-screen needs a terminal")
         with Screen() as screen:
             self._source.pause = screen.pause
-            screen.draw([f"{self._source.host}: looking ..."])
+            screen.draw([f"{text.printable(self._source.name)}: looking ..."])
             try:
                 for before, now in self._endless(screen):
                     view = View(before, now)
@@ -195,12 +195,12 @@ class Printer:
             when = f"{self._source.clock(view.now.time)}  " if self._source.archive and self._many else ""
             return [when + page.lines[0]] + page.lines[1:]
         since = view.now.time - view.before.time if view.before else None
-        head = f"{text.printable(self._source.host)}  {self._source.clock(view.now.time)}"
+        head = f"{text.printable(self._source.name)}  {self._source.clock(view.now.time)}"
         head += f"  {self._source.archive}" if self._source.archive else ""
         return [self._paint("bold", head) + (f"  rates of {text.span(since)}" if since else "")] + page.lines
 
     def _wrapped(self, view: View, page: Page) -> Dict[str, Any]:
-        return {"host": self._source.host, "time": view.now.time,
+        return {"host": self._source.name, "time": view.now.time,
                 "since": view.before.time if view.before else None,
                 self._arguments.command or "overview": page.data}
 

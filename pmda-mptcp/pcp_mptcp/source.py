@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A host or an archive, and the samples that the options ask for."""
 
+import re
 from time import sleep, strftime, time
 from typing import Callable, Iterable, Iterator, Optional, Tuple
 
@@ -23,6 +24,8 @@ class Source:
         self._context = context
         self.live = context.type != cpmapi.PM_CONTEXT_ARCHIVE
         self.host = context.pmGetContextHostName()
+        self.container = _container(options) if self.live else ""  # or another network namespace
+        self.name = f"{self.host}:{self.container}" if self.container else self.host
         self.interval: Optional[float] = _seconds(options, "Interval")
         self.samples: Optional[int] = options.pmGetOptionSamples()
         self.pause: Callable[[float], None] = sleep
@@ -38,6 +41,8 @@ class Source:
         self.choose([PROBE])
         if not self.reader and not self.reader.below("mptcp"):
             raise Trouble(self._no_agent())
+        if self.container:
+            self.fetch()  # Trouble if there is none
 
     def _no_agent(self) -> str:
         if self.live:
@@ -46,6 +51,9 @@ class Source:
         return f"{self.archive} holds no MPTCP metrics: pmlogger must record the group mptcp/summary, see pmlogconf(1)"
 
     def _silent(self) -> str:
+        if self.container:
+            return (f"no container or network namespace {self.container} on {self.host}: it must run, and mptcp.conf "
+                    "there must have it in namespaces, or containers = yes; see also mptcp.log in pmcd's log directory")
         return (f"the MPTCP agent on {self.host} does not answer: see mptcp.log in pmcd's log directory, "
                 "and: pminfo -f pmcd.agent.status")
 
@@ -112,7 +120,10 @@ class Source:
     def fetch(self, counters: bool = False) -> Sample:
         """Values of now from a live host; `counters`: of these alone, for rates need no more of an earlier sample."""
         try:
-            return self.reader.fetch(counters)
+            sample = self.reader.fetch(counters)
+            if self.container and not counters and PROBE not in sample:
+                raise Silent  # no instances are no zeros
+            return sample
         except Silent:
             raise Trouble(self._silent()) from None
         except pmapi.pmErr as error:
@@ -127,6 +138,13 @@ class Source:
         tm = self._context.pmLocaltime(int(when))
         return strftime(form, (tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
                                (tm.tm_wday + 6) % 7, tm.tm_yday + 1, tm.tm_isdst))
+
+
+def _container(options: pmapi.pmOptions) -> str:
+    """The name after --container or in the host specification, as PCPIntro(1) has it."""
+    hosts = options.pmGetOptionHosts()
+    found = re.search(r"[?&]container=([^&]*)", hosts[0]) if hosts else None
+    return found[1] if found else options.pmGetOptionContainer() or ""
 
 
 def _seconds(options: pmapi.pmOptions, name: str) -> Optional[float]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Containers by the names that PCP's pmdaroot knows, with a real engine."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 
 from . import Lab, missing, podman
 from .common import PYTHON, run, wait_for
+from .pmcd import REPOSITORY
 from .test_containers import ADMIN, SYS_ADMIN, TALK, ask, processes, value
 
 SYS_PTRACE, DAC_OVERRIDE = 1 << 19, 1 << 1
@@ -98,9 +100,30 @@ def test_privileges(lab):
     assert "0" not in {uid for _, uid in processes(lab).values()}
     status = Path(f"/proc/{lab.client.agent_pid()}/status").read_text(encoding="ascii")
     assert f"CapEff:\t{ADMIN:016x}" in status
-    # Of pmdaroot's socket there is but pmcd's own connection: each question ends its own.
-    served = run("ss", "-xH", "state", "connected", "src", lab.client.work / "var/pmcd/root.socket").stdout
-    assert len(served.splitlines()) == 1, served
+    # Each question ends its connection to pmdaroot, who starts programs as root.
+    sockets = [line for line in lab.client.run("ss", "-xaH").stdout.splitlines()
+               if f"{lab.client.work}/var/pmcd/root.socket" in line]
+    assert [line.split()[1] for line in sockets] == ["LISTEN"], sockets
+
+
+def test_pcp_mptcp_says_which_container(lab):
+    """In its header and in JSON; a name that is unknown is an error and no zeros."""
+    program = REPOSITORY / "pmda-mptcp" / "pcp-mptcp"
+
+    host = f"{lab.id[:12]}:web"  # by --container, pmcd says the container's host name
+    for argv in ((PYTHON, program, "-h", "unix:", "--container=web", "-t", "0.2", "-s", "1"),
+                 (PYTHON, program, "-h", "unix:?container=web", "-t", "0.2", "-s", "1")):
+        done = lab.client.run(*argv)
+        assert done.stdout.split()[0] == host, done.stdout
+        assert "6 connections" in done.stdout, done.stdout
+    text = lab.client.run(PYTHON, program, "-h", "unix:", "--container=web", "connections", "--json", "-t", "0.2",
+                          "-s", "1").stdout
+    assert json.loads(text)["host"] == host
+    for command, status in (("connections", 1), ("check", 3), ("why", 1), ("", 1)):
+        done = lab.client.run(PYTHON, program, "-h", "unix:", "--container=nobody", *command.split(), check=False)
+        assert done.returncode == status and not done.stdout, (command, done)
+        assert done.stderr.startswith("pcp-mptcp: no container or network namespace nobody on client"), done.stderr
+        assert done.stderr.count("\n") == 1
 
 
 def test_a_container_ends_and_its_worker_with_it(lab):

@@ -53,7 +53,7 @@ def test_settings(read, log, content, expected):
     """In any spelling that INI files allow."""
     found = read(content)
     assert found == expected
-    assert [type(value) for value in found] == [float, int, bool, int, Processes, Remote, bool, tuple, bool]
+    assert [type(value) for value in found] == [float, int, bool, int, Processes, Remote, bool, tuple, bool, bool]
     assert log == []
 
 

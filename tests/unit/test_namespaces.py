@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Names of namespaces, and the talk of agent and worker."""
 
+import os
 import socket
 import threading
 
 import pytest
-from pmdamptcp import config, worker
+from pmdamptcp import config, containers, worker
 from pmdamptcp.namespaces import Namespaces
 
 
@@ -23,9 +24,78 @@ def test_names(tmp_path, text, names):
 def test_without_names_there_is_no_helper(monkeypatch):
     """Off by default: nothing is forked, and no name is known."""
     monkeypatch.setattr("os.fork", lambda: pytest.fail("forked"))
-    namespaces = Namespaces(pytest.fail)
+    lines = []
+    namespaces = Namespaces(lines.append)
     namespaces.start("pcp", config.Config())
-    assert namespaces.worker("blue") is None and not namespaces.exists("blue")
+    for _ in range(2):
+        assert namespaces.worker("blue") is None and not namespaces.exists("blue")
+    assert lines == ["container blue: is not configured"]
+
+
+def test_names_that_clients_make_up():
+    """They fill neither the log nor the memory, and no name is a path."""
+    lines = []
+    namespaces = Namespaces(lines.append, containers=True)
+    for number in range(300):
+        assert namespaces.worker(f"a{number}") is None
+    assert len(lines) == 101 and lines[-1].startswith("namespaces: so many names")
+    assert len(namespaces._tried) == 100
+    for name in ("../a", "a/b", "", "-a", "a" * 256, "a\n", "a\0"):
+        assert not namespaces.exists(name)
+
+
+class Root:
+    """pmdaroot, as its sources say that it finds containers; `known`: name, identifier and process of each."""
+
+    def __init__(self, known, docker=False):
+        self._known, self._docker = known, docker
+        self.open = True
+
+    def _best(self, query):
+        def score(one):
+            name, identifier, _ = one
+            if query == ("/" if self._docker else "") + name:
+                return 100
+            if self._docker and query == name:
+                return 99
+            return 98 if query == identifier else len(os.path.commonprefix([query, identifier]))
+
+        best = max(self._known, key=score)
+        return best if score(best) else None
+
+    def pid(self, name):
+        """Its process."""
+        best = self._best(name)
+        return best[2] if best else 0
+
+    def control_group(self, name):
+        """Its control group."""
+        best = self._best(name)
+        return f"/libpod-{best[1]}.scope" if best else ""
+
+    def close(self):
+        """The connection ends."""
+        self.open = False
+
+
+WEB, DATA = ("web", "d2f1" + "0" * 60, 71), ("da", "17ab" + "1" * 60, 72)
+STOPPED, ALIKE = ("old", "e" * 64, 0), ("d2", "d2" + "2" * 62, 73)
+
+
+@pytest.mark.parametrize("docker", [False, True])
+@pytest.mark.parametrize("name, pid", [
+    ("web", 71), ("da", 72), ("d2", 73), (WEB[1], 71), (WEB[1][:12], 71), (DATA[1][:30], 72), ("old", None), ("e", None),
+    ("d", None), ("d2f1", None), ("database", None), ("d2f1web", None), (WEB[1][:12] + "1", None), ("w", None),
+    ("webs", None), ("1", None), (WEB[1][:63] + "1", None)])
+def test_what_pmdaroot_finds_is_checked(name, pid, docker):
+    """It takes what begins like an identifier for it; we do not."""
+    root = Root([WEB, DATA, STOPPED, ALIKE], docker)
+    conmon = {71: "web", 72: "da", 73: "d2"}
+    try:
+        found = containers.find(name, root, lambda one: b"conmon\0-n\0%s\0-c" % conmon[one].encode())
+    except containers.Unknown:
+        found = None
+    assert found == pid and not root.open
 
 
 @pytest.fixture(name="pair")
