@@ -9,7 +9,7 @@ first word of their names.  Text must not be picked that way, it ends pmproxy
 from typing import Any, Sequence, Tuple
 
 from . import look, vector
-from .connections import STATE_COLUMNS, TIMES
+from .connections import PROGRAMS, STATE_COLUMNS, TIMES
 from .look import BAD, GOOD, WARN, Section, column, coloured, worded
 from .vector import Query, only, table_of
 
@@ -44,7 +44,7 @@ def _series(title: str, description: str, unit: str, expr: str, **more: Any) -> 
 _WHOLE = _numbered(
     "The connection", "Who talks to whom, and what stands between it and a hang. Good: two or more live paths, none "
     "lost, protocol MPTCP. Addresses accepted at their "
-    "maximum, or as many extra paths as allowed: more need ip mptcp limits set.",
+    "maximum, or as many extra paths as allowed: more need ip mptcp limits set." + PROGRAMS,
     (("live paths", _of_connection("live_subflows")),
      ("lost paths", f"{_of_connection('live_subflows_most')} - {_of_connection('live_subflows')}"),
      ("protocol", _of_connection("fallback")), ("program", "mptcp.connection.command"),

@@ -17,6 +17,9 @@ STATE_COLUMNS = (
     column("live paths", *coloured([(None, BAD), (1, WARN), (2, "transparent")]), width=85),
     column("lost paths", *coloured([(None, "transparent"), (1, WARN)]), width=85))
 
+#: pmproxy asks for whoever asks it, so that the agent tells it of no processes.
+PROGRAMS = " Programs are shown only where the agent's setting processes is all."
+
 TIMES = (column("unacked", unit="bytes", width=85), column("idle in", unit="ms", width=90),
          column("idle out", unit="ms", width=85))
 
@@ -25,7 +28,7 @@ _TABLE = look.table(
     "All MPTCP connections of the host; the name leads to the connection and its subflows. Good: two or more live "
     "paths, none lost, protocol MPTCP. Without a path (red) it hangs, with one (orange) it hangs when its link goes. "
     "TCP: it fell back. Idle tells since when no data came. At most 10,000 are listed, those left out are counted on "
-    "the dashboard Agent.",
+    "the dashboard Agent." + PROGRAMS,
     table_of(*STATE, ("in", bits("mptcp.connection.in.bytes")), ("out", bits("mptcp.connection.out.bytes")),
              ("unacked", "mptcp.connection.out.unacked_bytes"),
              ("idle in", "mptcp.connection.since.data_received"),
@@ -50,7 +53,8 @@ _PATHS = vector.series(
 _SERVICES = look.table(
     "Which service is reached by MPTCP?",
     "Listening ports that accept MPTCP: connections that speak it, and those that are plain TCP. All plain although "
-    "the clients use MPTCP: something on the way strips it, see Troubleshooting. Empty: nothing listens with MPTCP.",
+    "the clients use MPTCP: something on the way strips it, see Troubleshooting. Empty: nothing listens with MPTCP."
+    + PROGRAMS,
     table_of(("program", "mptcp.service.command"), ("with MPTCP", "mptcp.service.mptcp_connections"),
              ("plain TCP", "mptcp.service.tcp_connections"), ("addresses", "mptcp.service.addresses")),
     [column("instance", ("displayName", "service"))], width=12, height=9)

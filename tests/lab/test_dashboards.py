@@ -36,8 +36,8 @@ def fixture_lab():
         pytest.skip("; ".join(problems))
     with Lab(rate=f"{RATE:.0f}bit", delay_ms=5, links=3) as built:
         built.tutorial()
-        built.client.start_pcp()
-        built.server.start_pcp()
+        for host in built.hosts:
+            host.configure("processes = all\n")  # else pmproxy is told of none
         yield built
 
 
