@@ -64,7 +64,7 @@ class Namespaces:
         for name in [name for name, (client, _) in self._workers.items() if not client.alive]:
             if self._is_container(name):
                 del self._workers[name]
-                self._tried.pop(name, None)
+                self._tried[name] = self._tried.get(name, _NEVER)._replace(gone=True)
         for name in self._names:
             self.worker(name)
 

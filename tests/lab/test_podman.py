@@ -12,6 +12,7 @@ import pytest
 from . import Lab, missing, podman
 from .common import PYTHON, run, wait_for
 from .pmcd import REPOSITORY
+from .services import Pmproxy
 from .test_containers import ADMIN, SYS_ADMIN, TALK, ask, processes, value
 
 SYS_PTRACE, DAC_OVERRIDE = 1 << 19, 1 << 1
@@ -127,6 +128,27 @@ def test_pcp_mptcp_says_which_container(lab):
         assert done.returncode == status and not done.stdout, (command, done)
         assert done.stderr.startswith("pcp-mptcp: no container or network namespace nobody on client"), done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_host_specifications(lab):
+    """Over the socket and over TCP, by pmproxy as Vector asks it, and by pmlogger: each the one that it names."""
+    names = {"web": 6, lab.server.netns: 2}
+    with Pmproxy(lab.client) as proxy:
+        for name, expected in names.items():
+            for spec in ("unix:", "local:", "localhost", "pcp://127.0.0.1:44321"):
+                spec = f"{spec}?container={name}"
+                text = lab.client.run("pminfo", "-h", spec, "-f", "mptcp.connections").stdout
+                assert f"value {expected}\n" in text, (spec, text)
+                context = proxy.json("/pmapi/context", hostspec=spec)["context"]
+                found = proxy.json(f"/pmapi/{context}/fetch", names="mptcp.connections")
+                assert found["values"][0]["instances"][0]["value"] == expected, (spec, found)
+    config = lab.client.work / "both.conf"
+    config.write_text("log mandatory on 200 msec { mptcp.connections }\n", encoding="ascii")
+    for name, expected in names.items():
+        archive = lab.client.work / f"archive-{name}"
+        lab.client.run("pmlogger", "-h", f"localhost?container={name}", "-c", config, "-l", f"{archive}.log", "-s", "2",
+                       archive)
+        assert f"value {expected}\n" in lab.client.run("pmdumplog", archive, "mptcp.connections").stdout
 
 
 def test_a_container_ends_and_its_worker_with_it(lab):

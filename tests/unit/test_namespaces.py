@@ -44,6 +44,48 @@ def test_names_that_clients_make_up():
         assert not namespaces.exists(name)
 
 
+def test_not_more_than_16_containers(monkeypatch):
+    """Beyond, there is none for now, and the log says why; when one ends, there is room."""
+    lines, far = [], []
+
+    def ask(unused, question):
+        assert question[0] == 255
+        near, other = socket.socketpair()
+        far.append(other)
+        worker.send(other, {"error": "", "unknown": False})
+        return near
+
+    monkeypatch.setattr(Namespaces, "_ask", ask)
+    namespaces = Namespaces(lines.append, containers=True)
+    found = [namespaces.worker(f"c{number}") for number in range(18)]
+    assert all(found[:16]) and found[16:] == [None, None] and namespaces.exists("c16")
+    assert "16 containers" in lines[-1] and len(lines) == 18
+    assert namespaces.worker("c3") is found[3]
+    far[3].close()
+    namespaces.begin()
+    last = namespaces.worker("c99")
+    assert not found[3].alive and last and not namespaces.exists("c3")
+    for one in (*far, *filter(None, found), last):
+        one.close()
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_a_worker_of_a_container_ends(pair, monkeypatch, over):
+    """With the container, or when nobody asks."""
+    class Nothing:
+        """A picture of nothing."""
+        def __init__(self, *unused):
+            self.start = list
+
+    monkeypatch.setattr(worker, "Snapshot", Nothing)
+    monkeypatch.setattr(worker, "_IDLE", 60 if over else 0.05)
+    ended, writer = os.pipe()
+    if over:
+        os.close(writer)
+    with pytest.raises(EOFError, match="ended, or nobody asks"):
+        worker.serve(pair[1], config.Config(), pytest.fail, ended)
+
+
 class Root:
     """pmdaroot, as its sources say that it finds containers; `known`: name, identifier and process of each."""
 
