@@ -23,13 +23,14 @@ from .metrics import PM_IN_NULL, Domain, Group
 from .metrics.registry import GROUPS
 from .namespaces import Namespaces
 from .owners import Owners
-from .pictures import Local, Picture, Remote
+from .pictures import Allowance, Local, Picture, Remote
 from .snapshot import Snapshot
 
 DOMAIN = 262  # IPPROTO_MPTCP; free in PCP's stdpmid
 
 _HELP_WIDTH = 78
 _M_TRIM_THRESHOLD, _TRIM_THRESHOLD = -1, 128 * 1024
+_NOT_FOUND, _NOT_FOUND_EVERY = 100, 10.0  # how often "Container not found" is said: seconds
 _LISTED_AGE = 60.0  # seconds
 _SERIAL_MASK = (1 << 22) - 1  # of a pmInDom, as pmInDom_serial(3) gives it
 _NO_VALUE = None  # leaves the instance out
@@ -58,6 +59,7 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
         self._rows: Dict[int, Dict[int, Any]] = {}
         self._domains: Dict[int, Domain[Any]] = {}
         self._indoms: Dict[int, ListIndom] = {}
+        self._not_found = Allowance(_NOT_FOUND, _NOT_FOUND_EVERY)
         self._credentials = Credentials()
         self._current = Current(domain)
         for group in GROUPS:
@@ -195,7 +197,7 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
             return [cpmapi.PM_ERR_PMID, 0]
         row = self._rows.get(cluster, {}).get(inst)
         if row is None:
-            return [self._picture.error, 0] if inst == PM_IN_NULL else _NO_VALUE
+            return [self._error(), 0] if inst == PM_IN_NULL else _NO_VALUE
         try:
             value = self._picture.get(cluster, item, row)
         except PermissionError:
@@ -203,6 +205,11 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
         if value is None:
             return _NOT_IN_THIS_KERNEL if inst == PM_IN_NULL else _NO_VALUE
         return [value, 1]
+
+    def _error(self) -> int:
+        """Why there is no value; libpcp_pmda logs each "Container not found", and no "Try again"."""
+        error = self._picture.error
+        return error if error != cpmapi.PM_ERR_NOCONTAINER or self._not_found.take() else cpmapi.PM_ERR_AGAIN
 
     def _labels(self, indom: int, inst: int) -> str:
         serial = indom & _SERIAL_MASK

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a client sees: pmcd's own namespace, another one that it named, or none."""
 
+from time import monotonic
 from typing import Any, Dict, Optional
 
 from .snapshot import Snapshot
@@ -36,6 +37,24 @@ class Picture:
     def labels(self, serial: int, row: Any) -> Dict[str, Any]:
         """The labels of an instance."""
         return {}
+
+
+class Allowance:
+    """So many at once, and then one in so many seconds."""
+
+    def __init__(self, most: int, seconds: float):
+        self._left, self._most, self._seconds = float(most), most, seconds
+        self._when = monotonic()
+
+    def take(self) -> bool:
+        """Is there one left?"""
+        now = monotonic()
+        self._left = min(self._most, self._left + (now - self._when) / self._seconds)
+        self._when = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
 
 
 class Local(Picture):

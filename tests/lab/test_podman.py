@@ -167,6 +167,14 @@ def test_a_container_ends_and_its_worker_with_it(lab):
         lab.podman.remove("short")
 
 
+def test_a_name_that_is_polled_does_not_fill_the_log(lab):
+    """All metrics, five times: never a value, and of PCP's own lines not more than a hundred or so."""
+    for _ in range(5):
+        text = ask(lab, "mptcp", "nobody", check=False)
+        assert "value " not in text and ("Container not found" in text or "Try again" in text), text
+    assert 80 < lab.client.agent_log().count("Fetch callback error") < 120
+
+
 def test_the_end_of_the_helper(lab):
     """What is watched goes on, what is not cannot be; it is said once."""
     value(lab, "mptcp.connections", "web")

@@ -8,6 +8,7 @@ import threading
 import pytest
 from pmdamptcp import config, containers, worker
 from pmdamptcp.namespaces import Namespaces
+from pmdamptcp.pictures import Allowance
 
 
 @pytest.mark.parametrize("text, names", [
@@ -42,6 +43,18 @@ def test_names_that_clients_make_up():
     assert len(namespaces._tried) == 100
     for name in ("../a", "a/b", "", "-a", "a" * 256, "a\n", "a\0"):
         assert not namespaces.exists(name)
+
+
+def test_allowance(monkeypatch):
+    """So many at once, then one in so many seconds, and never more than at first."""
+    now = [1000.0]
+    monkeypatch.setattr("pmdamptcp.pictures.monotonic", lambda: now[0])
+    allowance = Allowance(3, 10)
+    assert [allowance.take() for _ in range(5)] == [True] * 3 + [False] * 2
+    now[0] += 10
+    assert [allowance.take() for _ in range(2)] == [True, False]
+    now[0] += 1000
+    assert [allowance.take() for _ in range(5)] == [True] * 3 + [False] * 2
 
 
 def test_not_more_than_16_containers(monkeypatch):
@@ -126,9 +139,9 @@ STOPPED, ALIKE = ("old", "e" * 64, 0), ("d2", "d2" + "2" * 62, 73)
 
 @pytest.mark.parametrize("docker", [False, True])
 @pytest.mark.parametrize("name, pid", [
-    ("web", 71), ("da", 72), ("d2", 73), (WEB[1], 71), (WEB[1][:12], 71), (DATA[1][:30], 72), ("old", None), ("e", None),
-    ("d", None), ("d2f1", None), ("database", None), ("d2f1web", None), (WEB[1][:12] + "1", None), ("w", None),
-    ("webs", None), ("1", None), (WEB[1][:63] + "1", None)])
+    ("web", 71), ("da", 72), ("d2", 73), (WEB[1], 71), (WEB[1][:12], 71), (DATA[1][:30], 72), ("old", None),
+    ("e", None), ("d", None), ("d2f1", None), ("database", None), ("d2f1web", None), (WEB[1][:12] + "1", None),
+    ("w", None), ("webs", None), ("1", None), (WEB[1][:63] + "1", None)])
 def test_what_pmdaroot_finds_is_checked(name, pid, docker):
     """It takes what begins like an identifier for it; we do not."""
     root = Root([WEB, DATA, STOPPED, ALIKE], docker)
