@@ -209,7 +209,7 @@ class Agent(PMDA):  # type: ignore[misc]  # PCP has no types
     def _error(self) -> int:
         """Why there is no value; libpcp_pmda logs each "Container not found", and no "Try again"."""
         error = self._picture.error
-        return error if error != cpmapi.PM_ERR_NOCONTAINER or self._not_found.take() else cpmapi.PM_ERR_AGAIN
+        return error if error != cpmapi.PM_ERR_NOCONTAINER or self._not_found.take() else int(cpmapi.PM_ERR_AGAIN)
 
     def _labels(self, indom: int, inst: int) -> str:
         serial = indom & _SERIAL_MASK

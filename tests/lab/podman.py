@@ -35,7 +35,7 @@ class Podman:
         time.sleep(0.02)  # pmdaroot tells changes of podman's files by their times
         return self("run", "-d", "--name", name, "--network", "none", "--cgroups=disabled", "--log-driver", "none",
                     "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000", *options,
-                    "--rootfs", self.root, "/bin/sleep", "10000").stdout.strip()
+                    "--rootfs", self.root, "/bin/sleep", "900").stdout.strip()
 
     def pid(self, name):
         """Its process."""
