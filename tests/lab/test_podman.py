@@ -93,6 +93,20 @@ def test_names_that_begin_like_identifiers(lab):
         wait_for(lambda name=name: "Container not found" in ask(lab, "mptcp.connections", name, check=False))
 
 
+def test_a_process_that_may_be_anybodys(lab):
+    """One that is not the first of a pid namespace is not taken for a container's."""
+    identifier = lab.podman.start("stale")
+    try:
+        # What pmdaroot remembers when the container has ended and its number is another's.
+        pidfile = Path(lab.podman.env["PCP_PODMAN_RUNDIR"]) / identifier / "userdata/pidfile"
+        pidfile.write_text(str(os.getpid()), encoding="ascii")
+        text = ask(lab, "mptcp.connections", "stale", check=False)
+        assert "Container not found" in text, text
+        assert "container stale: its process is not the first" in lab.client.agent_log()
+    finally:
+        lab.podman.remove("stale")
+
+
 def test_privileges(lab):
     """The helper has more than without containers, workers and the agent have not."""
     value(lab, "mptcp.connections", "web")
