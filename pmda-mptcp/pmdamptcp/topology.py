@@ -8,6 +8,7 @@ from pyroute2.netlink.exceptions import NetlinkDumpInterrupted
 
 from .flows import Path, Subflow
 from .kernel import interfaces, routes
+from .records import Link
 from .source import Source
 from .stable_ids import Ids
 
@@ -27,7 +28,8 @@ class Topology:
         self._lookup = Source("route lookup", self._ask, log)
         self._changes: Optional[interfaces.Changes] = None
         self._changed = True
-        self._cut_short = False  # did an address come or go while they were read?
+        self._known: List[Link] = []
+        self._cut_short = False  # did a link or an address change while they were read?
         self._by_index: Dict[int, Path] = {}
         self._ids: Ids[str] = Ids()
         self._egress: Dict[bytes, Optional[int]] = {}  # cached lookups
@@ -93,17 +95,19 @@ class Topology:
         return routes.egress(self._wanted)
 
     def _read(self) -> bool:
-        links = interfaces.links()
         self._cut_short = False
         try:
+            self._known = interfaces.links()
             self.owners = interfaces.addresses()
         except NetlinkDumpInterrupted:
+            if not self._known:
+                raise
             self._cut_short = True  # what is known of them is used until they can be read
-        ids = self._ids.of([*(link.name for link in links),
+        ids = self._ids.of([*(link.name for link in self._known),
                             *(name for name, path in self.paths.items() if path.carried)])
         self.paths = {name: self.paths.get(name) or Path(number, name) for name, number in ids.items()}
-        self._by_index = {link.ifindex: self.paths[link.name] for link in links}
-        state = {link.name: link.up for link in links}
+        self._by_index = {link.ifindex: self.paths[link.name] for link in self._known}
+        state = {link.name: link.up for link in self._known}
         for path in self.paths.values():
             path.up = state.get(path.name, False)
         return True
