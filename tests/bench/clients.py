@@ -100,7 +100,7 @@ def dashboard(proxy, host):
     report, stop = Report("pmproxy"), threading.Event()
     names = "mptcp.subflows,mptcp.interface.in.bytes,mptcp.connections,mptcp.subflow.rtt,mptcp.redundancy.connections"
     wanted = len(names.split(","))
-    context = proxy.json("/pmapi/context", hostspec=f"unix:{host.pcp_socket}")["context"]
+    context = proxy.json("/pmapi/context", hostspec=f"unix:{host.pcp_socket}", polltimeout=120)["context"]
 
     def ask():
         while not stop.wait(PERIOD):

@@ -58,6 +58,7 @@ def main(options):
         lost = {name: value(host, f"mptcp.agent.{name}") for name in ("overruns", "faults", "malformed")}
         followed = settle(lambda: value(host, "mptcp.agent.subflows"), 0, 30)
         records = archived(archive)
+        say(host.agent_log())
     seconds, done = points[-1][:2]
     say(f"{done} connections in {seconds:.0f} s, {flaps[0]} times a link went down or up")
     say(f"agent: {cpu / seconds * 100:.1f} % of a core; {samples} samples of {sample_time / samples / 1e3:.1f} ms CPU")
