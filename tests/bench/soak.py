@@ -33,7 +33,7 @@ log mandatory on 10 sec { mptcp }
 """
 
 
-def main(options):
+def main(options, tail=TAIL):
     """Memory, CPU, answers and losses of the agent on a host with churn, flapping links and four kinds of clients."""
     verdict = Verdict()
     with Lab(links=LINKS, rate=None, delay_ms=0) as lab:
@@ -64,7 +64,7 @@ def main(options):
     say(f"agent: {cpu / seconds * 100:.1f} % of a core; {samples} samples of {sample_time / samples / 1e3:.1f} ms CPU")
     _judge_memory(verdict, points)
     for report in (polls, asks, prints, records):
-        report.judge(verdict, TAIL)
+        report.judge(verdict, tail)
     for name, number in lost.items():
         verdict.exactly(name, number, 0)
     verdict.exactly("subflows still followed", followed, 0)
