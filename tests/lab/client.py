@@ -2,6 +2,7 @@
 """Runs `pcp mptcp` as its user does, against a host of the lab or an archive."""
 
 import json
+import signal
 import subprocess
 
 from .common import PYTHON
@@ -14,7 +15,9 @@ def start(host, *argv):
     """Start it on a host, against the host's pmcd unless it is given an archive; `-t 4` lets it look for 4 s."""
     source = () if "-a" in argv else ("-h", "unix:")
     return host.popen(PYTHON, SCRIPT, *source, *argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                      env=dict(host.env, PYTHONWARNINGS="error"))
+                      env=dict(host.env, PYTHONWARNINGS="error"),
+                      # Where the tests run in the background, Ctrl-C is ignored, and so it would be there.
+                      preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def finish(process, timeout=60):
