@@ -12,6 +12,8 @@ NOBODY = 65534
 
 def run(*command, timeout=180, **options):
     """Run a command and return it with its output, both streams together."""
+    # What pmcd is started with, its agents have; tests/run has put the generator's library there.
+    options.setdefault("env", {name: value for name, value in os.environ.items() if name != "PYTHONPATH"})
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           stdin=subprocess.DEVNULL, text=True, timeout=timeout,
                           check=False, **options)

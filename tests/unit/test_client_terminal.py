@@ -15,7 +15,9 @@ from .client_program import COMMAND, _folder, _healthy, _make, environment, run 
 
 def started(*words):
     """Still running."""
-    return subprocess.Popen([*COMMAND, *words], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen([*COMMAND, *words], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            # Ctrl-C is ignored where the tests run in the background.
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 @pytest.mark.parametrize("more", [[], ["--json"], ["check"]])
