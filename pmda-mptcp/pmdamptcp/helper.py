@@ -9,14 +9,12 @@ its own (worker.py).  Each ends when its socket does.  With `containers`, it
 may be told a container's name, too (containers.py).
 """
 
-import gc
 import os
 import signal
 import socket
-from contextlib import suppress
-from typing import Callable, List, NoReturn
+from typing import Callable, NoReturn
 
-from . import containers, privileges, seccomp, worker
+from . import child, containers, privileges, seccomp, worker
 from .config import Config
 from .containers import NAME, Unknown
 from .privileges import Capability
@@ -32,7 +30,7 @@ FOR_CONTAINERS = [Capability.CAP_SYS_PTRACE,  # to open namespaces of processes 
 def run(channel: socket.socket, user: str, settings: Config, log: Callable[[str], None]) -> NoReturn:
     """The helper, from its birth on."""
     try:
-        _be_child("pmdamptcp-ns", [channel.fileno()])
+        child.begin("pmdamptcp-ns", channel)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for workers
         privileges.become(user, CAPABILITIES + (FOR_CONTAINERS if settings.containers else []),
                           lambda line: log(f"namespaces: {line}"))
@@ -63,7 +61,7 @@ def _work(channel: socket.socket, question: bytes, settings: Config, log: Callab
 
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        _be_child("pmdamptcp-ns", [channel.fileno()])
+        child.begin("pmdamptcp-ns", channel)
         ended = None
         if container:
             ended = _enter_container(channel, name, settings)
@@ -95,15 +93,3 @@ def _enter_container(channel: socket.socket, name: str, settings: Config) -> int
         raise EOFError from error
     finally:
         worker.send(channel, greeting)
-
-
-def _be_child(name: str, keep: List[int]) -> None:
-    gc.freeze()  # to look at the agent's objects would be to copy them
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # meant for the agent, and with that it ends
-    with suppress(OSError), open("/proc/self/comm", "wb") as file:
-        file.write(name.encode())
-    for descriptor in map(int, os.listdir("/proc/self/fd")):
-        if descriptor not in (2, *keep):  # pmcd waits for the agent's to be closed
-            with suppress(OSError):
-                os.close(descriptor)

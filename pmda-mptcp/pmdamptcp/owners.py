@@ -10,7 +10,6 @@ A message is a count and as many records: asked, inodes; answered, inode, pid,
 user and name for each that somebody has open.
 """
 
-import gc
 import os
 import select
 import signal
@@ -23,7 +22,7 @@ from threading import Thread
 from time import monotonic
 from typing import Any, BinaryIO, Callable, Dict, Iterable, List, NamedTuple, NoReturn, Optional, Set, Tuple
 
-from . import seccomp
+from . import child, seccomp
 from .kernel import processes
 from .privileges import Capability, become
 
@@ -174,18 +173,10 @@ def _receive(file: BinaryIO, record: Struct, most: int) -> List[Tuple[Any, ...]]
 def _live(channel: socket.socket, user: str, log: Callable[[str], None]) -> NoReturn:
     """The child, from its birth on."""
     try:
-        gc.freeze()  # to look at the agent's objects would be to copy them
-        for number in (signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # meant for the agent, and with that it ends
-        with suppress(OSError), open("/proc/self/comm", "wb") as file:
-            file.write(b"pmdamptcp-proc")
+        child.begin("pmdamptcp-proc", channel)
         become(user, [Capability.CAP_DAC_READ_SEARCH, Capability.CAP_SYS_PTRACE],
                lambda line: log(f"owners of sockets: {line}"))
         seccomp.restrict(lambda line: log(f"owners of sockets: {line}"))
-        for descriptor in map(int, os.listdir("/proc/self/fd")):
-            if descriptor not in (2, channel.fileno()):  # pmcd waits for the agent's to be closed
-                with suppress(OSError):
-                    os.close(descriptor)
         with channel.makefile("rb") as questions:
             while True:
                 found = processes.owners({inode for inode, in _receive(questions, _INODE, _MOST)})
